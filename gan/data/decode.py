@@ -1,0 +1,105 @@
+"""From the bytes of an image file, of whatever kind, to a square uint8 tensor."""
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+# Pillow picks the reader by content. Only these: its EPS reader, for one, would start another program.
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What every image of a set is made to fit: the largest centred square, resized, as uint8 (channels, size, size).
+
+    Resizing is Pillow's bicubic filter, which averages over all source pixels when it makes an image smaller; filters
+    that do not shift the Frechet distance (Parmar et al. 2022). An image that fits keeps its pixels.
+
+    Attributes:
+        size: Height and width.
+        channels: 1 (gray) or 3 (RGB).
+        margin: Black pixels put around an image before it is resized.
+    """
+
+    size: int
+    channels: int
+    margin: int = 0
+
+    def fit(self, image: "Image.Image") -> Tensor:
+        """Return the image as uint8 (channels, size, size)."""
+        from PIL import ImageOps
+
+        image = _as_mode(image, "L" if self.channels == 1 else "RGB")
+        if self.margin:
+            image = ImageOps.expand(image, self.margin)
+        return _to_tensor(_square(image, self.size))
+
+
+def decode(content: bytes) -> "Image.Image":
+    """Return the (first) image of a file, turned upright as its EXIF orientation says.
+
+    Raises:
+        ValueError: If the bytes are no image that can be read whole; the message is the reason and names no file.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        image = Image.open(io.BytesIO(content), formats=_FORMATS)
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+    except UnidentifiedImageError:
+        raise ValueError(f"is no image ({len(content)} bytes)") from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"is too large: {error}") from None
+    except (
+        Exception
+    ) as error:  # Pillow's readers raise nearly anything on damaged files (SyntaxError, struct.error, ...)
+        raise ValueError(f"is damaged: {error}") from None
+    return image
+
+
+def _as_mode(image: "Image.Image", mode: str) -> "Image.Image":
+    from PIL import Image
+
+    if image.mode == "F":
+        raise ValueError("has floating-point pixels, whose range is not defined")
+    if image.mode.startswith("I"):
+        image = _from_16_bits(image)
+    elif image.has_transparency_data:  # what shows through is white, as viewers have it
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return image.convert(mode)
+
+
+def _from_16_bits(image: "Image.Image") -> "Image.Image":
+    """Scale [0, 65535] to [0, 255]; Pillow's own conversion would clamp."""
+    from PIL import Image
+
+    pixels = np.asarray(image).astype(np.int64)
+    if pixels.min() < 0 or pixels.max() > 65535:
+        raise ValueError("has 32-bit pixels; 8 and 16 bits are understood")
+    return Image.fromarray(np.rint(pixels / 257).astype(np.uint8))
+
+
+def _square(image: "Image.Image", size: int) -> "Image.Image":
+    from PIL import Image
+
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    box = (left, top, left + side, top + side)
+    if side == size:
+        return image.crop(box)
+    return image.resize((size, size), Image.Resampling.BICUBIC, box)
+
+
+def _to_tensor(image: "Image.Image") -> Tensor:
+    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return pixels.view(image.height, image.width, -1).permute(2, 0, 1).contiguous()

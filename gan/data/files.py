@@ -1,0 +1,146 @@
+"""Image files below a folder or inside a zip: a listing and a way to read one, nothing written anywhere."""
+
+import os
+import stat
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from gan.data.decode import SUFFIXES
+
+MAX_FILE_BYTES = 2**28
+
+
+class ImageFiles(ABC):
+    """The image files below a root, by their names relative to it.
+
+    Hidden files and folders and what is no image by its suffix are passed over.
+
+    Attributes:
+        root: The folder or zip, as it was given.
+        sizes: Bytes of each file by name, sorted by name: the order is the same on every machine, and for a folder and
+            its zip.
+
+    Raises:
+        FileNotFoundError: If there is no such root.
+        ValueError: If it holds no images, or files that are not safe to read.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.sizes = dict(sorted(self._list()))
+        if not self.sizes:
+            raise ValueError(f"root {root!r} holds no images ({', '.join(SUFFIXES)})")
+        for name, size in self.sizes.items():
+            if size > MAX_FILE_BYTES:
+                raise ValueError(
+                    f"{name!r} in {root!r} is too large: {size:,} bytes, at most {MAX_FILE_BYTES:,} are read"
+                )
+
+    def read(self, name: str) -> bytes:
+        """Return the content of one file.
+
+        Raises:
+            ValueError: If it cannot be read; the message is the reason and names no file.
+        """
+        try:
+            return self._read(name)
+        except Exception as error:  # zipfile raises OSError, BadZipFile, zlib.error, NotImplementedError, ...
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise ValueError(f"cannot be read: {reason}") from None
+
+    @abstractmethod
+    def _list(self) -> Iterator[tuple[str, int]]:
+        """Yield names, with / between their parts, and sizes in bytes."""
+
+    @abstractmethod
+    def _read(self, name: str) -> bytes: ...
+
+
+def open_files(root: str) -> ImageFiles:
+    """Return the image files of a folder or a zip.
+
+    Raises:
+        FileNotFoundError: If there is no such root.
+        ValueError: If it is neither, holds no images, or files that are not safe to read.
+    """
+    if os.path.isdir(root):
+        return FolderFiles(root)
+    if not os.path.exists(root):
+        raise FileNotFoundError(f"root {root!r} does not exist; a folder or a zip of images is needed")
+    return ZipFiles(root)
+
+
+class FolderFiles(ImageFiles):
+    """The image files below a folder. Symbolic links are followed, each folder entered once."""
+
+    def _list(self) -> Iterator[tuple[str, int]]:
+        seen = set()
+        for folder, subfolders, files in os.walk(self.root, followlinks=True):
+            seen.add(os.path.realpath(folder))
+            subfolders[:] = [name for name in subfolders if os.path.realpath(os.path.join(folder, name)) not in seen]
+            for file in files:
+                path = Path(folder, file)
+                name = path.relative_to(self.root).as_posix()
+                if _is_image(name):
+                    yield name, _size(path)
+
+    def _read(self, name: str) -> bytes:
+        return Path(self.root, name).read_bytes()
+
+
+class ZipFiles(ImageFiles):
+    """The image files inside a zip. They are decoded from memory, never unpacked to disk."""
+
+    def __init__(self, root: str) -> None:
+        self._archive: zipfile.ZipFile | None = None
+        self._process = -1
+        super().__init__(root)
+
+    def _list(self) -> Iterator[tuple[str, int]]:
+        for entry in self._open().infolist():
+            if _is_image(entry.filename):
+                self._check(entry)
+                yield entry.filename, entry.file_size
+
+    def _check(self, entry: zipfile.ZipInfo) -> None:
+        path = PurePosixPath(entry.filename.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+            raise ValueError(f"{entry.filename!r} in {self.root!r} points outside of the archive")
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            raise ValueError(f"{entry.filename!r} in {self.root!r} is a symbolic link; images are needed")
+        if entry.flag_bits & 1:
+            raise ValueError(f"{entry.filename!r} in {self.root!r} is encrypted; make the zip without a password")
+
+    def _read(self, name: str) -> bytes:
+        archive = self._open()
+        size = archive.getinfo(name).file_size
+        with archive.open(name) as file:
+            content = file.read(size + 1)  # bounded: read() alone would inflate whatever the entry really holds
+        if len(content) != size:
+            raise ValueError(f"it holds {len(content)} bytes, its entry says {size}")
+        return content
+
+    def _open(self) -> zipfile.ZipFile:
+        # A worker process opens the file again: processes that share one would move each other's position in it.
+        if self._archive is None or self._process != os.getpid():
+            try:
+                self._archive = zipfile.ZipFile(self.root)
+            except zipfile.BadZipFile as error:
+                raise ValueError(f"root {self.root!r} is neither a folder nor a whole zip: {error}") from None
+            self._process = os.getpid()
+        return self._archive
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_archive": None}
+
+
+def _is_image(name: str) -> bool:
+    parts = name.replace("\\", "/").split("/")
+    hidden = any(part.startswith(".") and part != ".." for part in parts) or "__MACOSX" in parts
+    return not hidden and parts[-1].lower().endswith(SUFFIXES)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0  # a dangling link: reading it says so

@@ -1,0 +1,157 @@
+"""What every data set gives to training and to the metrics."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+
+from gan.data.decode import Frame
+from gan.data.loaders import MemoryLoader, StreamLoader, TrainLoader, stream
+from gan.data.order import Order
+from gan.data.sources import Source, pixel_hash, source_hash
+
+# A split beyond either is streamed. The second is what one core decodes in about ten seconds.
+MAX_DECODED_BYTES = 2**30
+MAX_ENCODED_BYTES = 2**28
+_REFERENCE_BATCH = 256
+
+
+class ImageData(LightningDataModule, ABC):
+    """Square images, read from memory if they are few and streamed if they are many.
+
+    Everything that networks are built from is known after construction, which reads listings and no image.
+
+    Args:
+        batch_size: Real images of one discriminator update, all processes together.
+        flip: Mirror each image left to right with probability one half.
+        frame: What the images are made to fit.
+        num_classes: Number of classes; 0 if there are no labels.
+        name: Name of the set.
+        num_workers: Worker processes of a streamed set.
+
+    Attributes:
+        image_size: Height and width.
+        channels: 1 or 3.
+        num_classes: Number of classes; 0 if there are no labels.
+        name: Name of the set.
+        splits: Names of the splits.
+    """
+
+    splits: tuple[str, ...] = ("train", "test")
+
+    def __init__(
+        self, batch_size: int, flip: bool, frame: Frame, num_classes: int, name: str, num_workers: int = 0
+    ) -> None:
+        super().__init__()
+        _check_at_least("batch_size", batch_size, 1)
+        _check_at_least("image_size", frame.size, 1)
+        _check_at_least("num_workers", num_workers, 0)
+        if frame.channels not in (1, 3):
+            raise ValueError(f"channels must be 1 (gray) or 3 (RGB), got {frame.channels}")
+        self.batch_size = batch_size
+        self.flip = flip
+        self.frame = frame
+        self.image_size = frame.size
+        self.channels = frame.channels
+        self.num_classes = num_classes
+        self.name = name
+        self.num_workers = num_workers
+        self._sources: dict[str, Source] = {}
+        self._memory: dict[str, Tensor] = {}
+
+    @abstractmethod
+    def open(self, split: str) -> Source:
+        """Return one of the `splits`. Called once for each."""
+
+    def source(self, split: str) -> Source:
+        """Return the images and labels of a split.
+
+        Raises:
+            ValueError: If there is no such split.
+        """
+        if split not in self.splits:
+            raise ValueError(f"split must be one of {', '.join(self.splits)}, got {split!r}")
+        if split not in self._sources:
+            self._sources[split] = self.open(split)
+        return self._sources[split]
+
+    def setup(self, stage: str) -> None:
+        """Decode the training images, if they are to lie in memory."""
+        if stage == "fit":
+            self._in_memory("train")
+
+    def train_dataloader(self) -> TrainLoader:
+        """Return the endless batches of this process, from the trainer's step on."""
+        trainer = self.trainer
+        assert trainer is not None
+        module: Any = trainer.lightning_module
+        source = self.source("train")
+        order = Order(
+            num_images=len(source),
+            batch_size=self.batch_size,
+            discriminator_steps=module.discriminator_steps,
+            seed=module.seed,
+            flip=self.flip,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
+        images = self._in_memory("train")
+        if images is None:
+            return StreamLoader(source, order, lambda: trainer.global_step, self.num_workers)
+        return MemoryLoader(images, source.labels, order, lambda: trainer.global_step)
+
+    # Evaluation happens in callbacks: the loops of validate, test and predict run once, over nothing.
+
+    def val_dataloader(self) -> range:
+        """Return a loader of one empty batch."""
+        return range(1)
+
+    def test_dataloader(self) -> range:
+        """Return a loader of one empty batch."""
+        return range(1)
+
+    def predict_dataloader(self) -> range:
+        """Return a loader of one empty batch."""
+        return range(1)
+
+    def num_images(self, split: str) -> int:
+        """Return the number of images of a split."""
+        return len(self.source(split))
+
+    def reference(self, split: str) -> Iterator[Tensor]:
+        """Yield all images of a split in their order, unmirrored: uint8 (n, channels, size, size) a time."""
+        images = self._in_memory(split)
+        if images is not None:
+            yield from torch.split(images, _REFERENCE_BATCH)
+            return
+        source = self.source(split)
+        starts = range(0, len(source), _REFERENCE_BATCH)
+        blocks = (np.arange(start, min(start + _REFERENCE_BATCH, len(source))) for start in starts)
+        for batch, _ in stream(source, ((block, np.zeros(len(block), np.bool_)) for block in blocks), self.num_workers):
+            yield batch
+
+    def content_hash(self, split: str) -> str:
+        """Return a sha256 (hex) that changes when the images of a split do.
+
+        It covers the pixels at this size, in their order, of a split that lies in memory; of a streamed one the content
+        of its files and what they are made to fit, since decoding all of them only to name them would take minutes.
+        """
+        images = self._in_memory(split)
+        return source_hash(self.source(split)) if images is None else pixel_hash(images)
+
+    def _in_memory(self, split: str) -> Tensor | None:
+        source = self.source(split)
+        if source.decoded_bytes > MAX_DECODED_BYTES or source.encoded_bytes > MAX_ENCODED_BYTES:
+            return None
+        if split not in self._memory:
+            self._memory[split] = source.load()
+        return self._memory[split]
+
+
+def _check_at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")

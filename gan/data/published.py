@@ -1,0 +1,238 @@
+"""Published data sets: downloaded by torchvision, or read from a zip or folder of images that holds the same."""
+
+import os
+import textwrap
+from abc import abstractmethod
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from gan.data.decode import Frame
+from gan.data.files import FolderFiles
+from gan.data.folder import ImageTree
+from gan.data.module import ImageData
+from gan.data.sources import ArraySource, FileSource, Source
+
+
+class Published(ImageData):
+    """A data set that torchvision can download.
+
+    Args:
+        root: Folder that torchvision downloads to; or a zip, or a folder with a subfolder `train`, of images laid out
+            as train/<class>/*.png and test/<class>/*.png, as `gan.data.Folder` reads them.
+        page: Where the set is described.
+        batch_size: See `ImageData`.
+        flip: See `ImageData`.
+        frame: See `ImageData`.
+        num_classes: See `ImageData`.
+        num_workers: See `ImageData`.
+
+    Raises:
+        FileNotFoundError: If `root` names a zip that does not exist.
+        ValueError: If the images of `root` have other classes.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        page: str,
+        batch_size: int,
+        flip: bool,
+        frame: Frame,
+        num_classes: int,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(batch_size, flip, frame, num_classes, type(self).__name__.lower(), num_workers)
+        self.root = root
+        self.page = page
+        self.tree = ImageTree(root) if _holds_images(root) else None
+        if self.tree is None:
+            return
+        self.splits = self.tree.splits
+        if num_classes and len(self.tree.classes) != num_classes:
+            raise ValueError(
+                f"root {root!r} holds {len(self.tree.classes)} classes, {type(self).__name__} has {num_classes}; "
+                "gan.data.Folder reads any images"
+            )
+
+    @abstractmethod
+    def read(self, split: str, download: bool) -> Source:
+        """Return a split from torchvision's own files in `root`."""
+
+    def prepare_data(self) -> None:
+        """Download the set if it is not there."""
+        if self.tree is None:
+            self._read("test", download=True)  # brings all splits, and is the cheaper one to read in vain
+
+    def open(self, split: str) -> Source:
+        """Return the images and labels of a split.
+
+        Raises:
+            FileNotFoundError: If the set is not there.
+        """
+        return self._read(split, download=False) if self.tree is None else self.tree.source(split, self.frame)
+
+    def _read(self, split: str, download: bool) -> Source:
+        try:
+            return self.read(split, download)
+        except (RuntimeError, OSError, ImportError) as error:  # what torchvision's datasets raise
+            failed = "could not be downloaded to" if download else "is not in"
+            reason = textwrap.shorten(str(error), 200)
+            raise FileNotFoundError(
+                f"{type(self).__name__} {failed} root {self.root!r} ({reason}); put the files from {self.page} there, "
+                "or let root be a zip or folder with train/<class>/*.png"
+            ) from None
+
+
+class CIFAR10(Published):
+    """CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 photographs of ten classes, 32x32.
+
+    Args:
+        root: See `Published`.
+        batch_size: Real images of one discriminator update, all processes together.
+        flip: Mirror images left to right at random; on, as photographs are as likely either way.
+    """
+
+    def __init__(self, root: str = "data", batch_size: int = 64, flip: bool = True) -> None:
+        page = "https://www.cs.toronto.edu/~kriz/cifar.html"
+        super().__init__(root, page, batch_size, flip, Frame(32, 3), num_classes=10)
+
+    def read(self, split: str, download: bool) -> ArraySource:
+        """Return a split from `cifar-10-batches-py`."""
+        from torchvision.datasets import CIFAR10
+
+        dataset = CIFAR10(self.root, train=split == "train", download=download)
+        return ArraySource(dataset.data, _int64(dataset.targets), self.frame)
+
+
+class CIFAR100(Published):
+    """CIFAR-100 (Krizhevsky 2009): 50,000 and 10,000 photographs of a hundred classes, 32x32.
+
+    Args:
+        root: See `Published`.
+        batch_size: Real images of one discriminator update, all processes together.
+        flip: Mirror images left to right at random; on, as photographs are as likely either way.
+    """
+
+    def __init__(self, root: str = "data", batch_size: int = 64, flip: bool = True) -> None:
+        page = "https://www.cs.toronto.edu/~kriz/cifar.html"
+        super().__init__(root, page, batch_size, flip, Frame(32, 3), num_classes=100)
+
+    def read(self, split: str, download: bool) -> ArraySource:
+        """Return a split from `cifar-100-python`."""
+        from torchvision.datasets import CIFAR100
+
+        dataset = CIFAR100(self.root, train=split == "train", download=download)
+        return ArraySource(dataset.data, _int64(dataset.targets), self.frame)
+
+
+class STL10(Published):
+    """STL-10 (Coates et al. 2011): photographs, 96x96. The training split is the 100,000 unlabeled ones.
+
+    So SNGAN (Miyato et al. 2018) was trained, at 48x48. The 5,000 labeled training images are left out: they show ten
+    classes only, the unlabeled ones more.
+
+    Args:
+        root: See `Published`; class folders are passed over.
+        image_size: Height and width that images are resized to.
+        batch_size: Real images of one discriminator update, all processes together.
+        flip: Mirror images left to right at random; on, as photographs are as likely either way.
+        num_workers: Worker processes that resize, if the set is too large for memory (at 64 pixels and more).
+    """
+
+    def __init__(
+        self, root: str = "data", image_size: int = 48, batch_size: int = 64, flip: bool = True, num_workers: int = 4
+    ) -> None:
+        page = "https://cs.stanford.edu/~acoates/stl10"
+        super().__init__(root, page, batch_size, flip, Frame(image_size, 3), num_classes=0, num_workers=num_workers)
+
+    def read(self, split: str, download: bool) -> ArraySource:
+        """Return a split from `stl10_binary`."""
+        from torchvision.datasets import STL10
+
+        dataset = STL10(self.root, split="unlabeled" if split == "train" else split, download=download)
+        pixels = dataset.data.transpose(0, 2, 3, 1)  # (n, 3, 96, 96) -> (n, 96, 96, 3)
+        return ArraySource(pixels, torch.zeros(len(pixels), dtype=torch.int64), self.frame)
+
+
+class MNIST(Published):
+    """MNIST (LeCun et al. 1998): 60,000 and 10,000 handwritten digits, gray, 28x28 in a black margin of two pixels.
+
+    The margin makes 32x32 of them and leaves their pixels as they are, which resizing would blur.
+
+    Args:
+        root: See `Published`.
+        image_size: Height and width; other than 32, the padded images are resized.
+        batch_size: Real images of one discriminator update, all processes together.
+        flip: Mirror images left to right at random; off, as a mirrored digit is none.
+    """
+
+    def __init__(self, root: str = "data", image_size: int = 32, batch_size: int = 64, flip: bool = False) -> None:
+        page = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+        super().__init__(root, page, batch_size, flip, Frame(image_size, 1, margin=2), num_classes=10)
+
+    def read(self, split: str, download: bool) -> ArraySource:
+        """Return a split from `MNIST/raw`."""
+        from torchvision.datasets import MNIST
+
+        dataset = MNIST(self.root, train=split == "train", download=download)
+        return ArraySource(dataset.data.numpy(), dataset.targets, self.frame)
+
+
+class FashionMNIST(Published):
+    """Fashion-MNIST (Xiao et al. 2017): 60,000 and 10,000 clothes, gray, 28x28 in a black margin of two pixels.
+
+    The margin makes 32x32 of them and leaves their pixels as they are, which resizing would blur.
+
+    Args:
+        root: See `Published`.
+        image_size: Height and width; other than 32, the padded images are resized.
+        batch_size: Real images of one discriminator update, all processes together.
+        flip: Mirror images left to right at random; off, as the shoes all point to the left.
+    """
+
+    def __init__(self, root: str = "data", image_size: int = 32, batch_size: int = 64, flip: bool = False) -> None:
+        page = "https://github.com/zalandoresearch/fashion-mnist"
+        super().__init__(root, page, batch_size, flip, Frame(image_size, 1, margin=2), num_classes=10)
+
+    def read(self, split: str, download: bool) -> ArraySource:
+        """Return a split from `FashionMNIST/raw`."""
+        from torchvision.datasets import FashionMNIST
+
+        dataset = FashionMNIST(self.root, train=split == "train", download=download)
+        return ArraySource(dataset.data.numpy(), dataset.targets, self.frame)
+
+
+class CelebA(Published):
+    """CelebA (Liu et al. 2015), aligned: 162,770 and 19,962 faces, 178x218, cropped to their middle square.
+
+    Args:
+        root: See `Published`; class folders are passed over.
+        image_size: Height and width that the 178x178 middles are resized to.
+        batch_size: Real images of one discriminator update, all processes together.
+        flip: Mirror images left to right at random; on, as photographs are as likely either way.
+        num_workers: Worker processes that decode.
+    """
+
+    def __init__(
+        self, root: str = "data", image_size: int = 64, batch_size: int = 64, flip: bool = True, num_workers: int = 4
+    ) -> None:
+        page = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
+        super().__init__(root, page, batch_size, flip, Frame(image_size, 3), num_classes=0, num_workers=num_workers)
+
+    def read(self, split: str, download: bool) -> FileSource:
+        """Return a split from `celeba`."""
+        from torchvision.datasets import CelebA
+
+        names = CelebA(self.root, split=split, download=download).filename
+        files = FolderFiles(os.path.join(self.root, CelebA.base_folder, "img_align_celeba"))
+        return FileSource(files, dict.fromkeys(names, 0), self.frame)
+
+
+def _holds_images(root: str) -> bool:
+    return os.path.isfile(root) or root.lower().endswith(".zip") or os.path.isdir(os.path.join(root, "train"))
+
+
+def _int64(labels: ArrayLike) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(labels, dtype=np.int64))

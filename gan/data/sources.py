@@ -1,0 +1,115 @@
+"""A split of a data set: images by index, each made to fit its frame when it is asked for."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gan.data.decode import Frame, decode
+from gan.data.files import ImageFiles
+
+
+class Source(ABC):
+    """Images by index, as uint8 (channels, size, size).
+
+    Attributes:
+        frame: What the images are made to fit.
+        labels: int64 (n,); zeros where there are no classes.
+        encoded_bytes: Bytes that must be decoded to see all images once; 0 where they are pixels already.
+    """
+
+    def __init__(self, frame: Frame, labels: Tensor, encoded_bytes: int = 0) -> None:
+        self.frame = frame
+        self.labels = labels
+        self.encoded_bytes = encoded_bytes
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Bytes of all images in memory."""
+        return len(self) * self.frame.channels * self.frame.size**2
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Tensor:
+        """Return an image, or raise a ValueError that names its file."""
+
+    @abstractmethod
+    def contents(self) -> Iterator[bytes]:
+        """Yield what the images are made from, image by image."""
+
+    def load(self) -> Tensor:
+        """Return all images: uint8 (n, channels, size, size)."""
+        images = torch.empty(len(self), self.frame.channels, self.frame.size, self.frame.size, dtype=torch.uint8)
+        for index in range(len(self)):
+            images[index] = self[index]
+        return images
+
+
+class ArraySource(Source):
+    """Images of an array.
+
+    Args:
+        pixels: uint8 (n, height, width) or (n, height, width, 3).
+        labels: int64 (n,).
+        frame: What the images are made to fit.
+    """
+
+    def __init__(self, pixels: NDArray[np.uint8], labels: Tensor, frame: Frame) -> None:
+        super().__init__(frame, labels)
+        self.pixels = pixels
+
+    def __getitem__(self, index: int) -> Tensor:
+        from PIL import Image
+
+        return self.frame.fit(Image.fromarray(self.pixels[index]))
+
+    def contents(self) -> Iterator[bytes]:
+        """Yield the pixels before they are made to fit."""
+        return (image.tobytes() for image in self.pixels)
+
+
+class FileSource(Source):
+    """Images of files.
+
+    Args:
+        files: Where to read them.
+        labels: Labels by file name; the images come in this order.
+        frame: What the images are made to fit.
+    """
+
+    def __init__(self, files: ImageFiles, labels: Mapping[str, int], frame: Frame) -> None:
+        super().__init__(frame, torch.tensor(list(labels.values())), sum(files.sizes[name] for name in labels))
+        self.files = files
+        self.names = list(labels)
+
+    def __getitem__(self, index: int) -> Tensor:
+        name = self.names[index]
+        try:
+            return self.frame.fit(decode(self.files.read(name)))
+        except ValueError as error:
+            raise ValueError(f"{name!r} in {self.files.root!r} {error}") from None
+
+    def contents(self) -> Iterator[bytes]:
+        """Yield the files."""
+        return (self.files.read(name) for name in self.names)
+
+
+def pixel_hash(images: Tensor) -> str:
+    """Return the sha256 (hex) of the shape and the pixels of a set in memory."""
+    digest = hashlib.sha256(repr(tuple(images.shape)).encode())
+    digest.update(images.numpy().data)
+    return digest.hexdigest()
+
+
+def source_hash(source: Source) -> str:
+    """Return the sha256 (hex) of the frame and what is decoded to fit it."""
+    digest = hashlib.sha256(repr((len(source), source.frame)).encode())
+    for content in source.contents():
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()
