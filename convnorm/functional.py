@@ -1,0 +1,98 @@
+"""Convolutional Normalization as functions of tensors (Liu et al., "Convolutional Normalization", NeurIPS 2021).
+
+O and I are output and input channels, k a kernel's size and N the size of the grid, an axis; every function takes any
+number of spatial axes.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+# The least power of a frequency, relative to the mean over all of them: a spectral zero is amplified 10,000 times, not
+# infinitely. Far above what cancellation leaves in float64 and far below what the kernels of a network have.
+EPS = 1e-8
+
+
+def power_spectrum(weight: Tensor, size: Sequence[int], dilation: Sequence[int] | None = None) -> Tensor:
+    """Return ``sum_i |FFT_N a_oi|^2``, the squared norm of each row of each frequency's transfer matrix.
+
+    The power spectrum is the Fourier transform of the kernels' autocorrelations summed over the input channels. Those
+    are (2k-1)^2 numbers an output channel, whatever I and N are: no padded kernel is ever transformed. Small powers are
+    differences of large numbers, hence float64.
+
+    Args:
+        weight: kernels, (O, I, *k).
+        size: the grid, N per axis; it may be smaller than the kernel, which then wraps around.
+        dilation: distance between the kernel's taps per axis; one each by default.
+
+    Returns:
+        Float64 of the layout of `torch.fft.rfftn`: (O, *size[:-1], size[-1] // 2 + 1).
+    """
+    kernel = weight.shape[2:]
+    taps = weight.detach().double().flatten(2)  # (O, I, k*k)
+    products = taps.transpose(1, 2) @ taps  # (O, k*k, k*k): each pair of taps, summed over the input channels
+    wrapped = _wrapped_lags(tuple(kernel), tuple(size), tuple(dilation or [1] * len(kernel)), weight.device)
+    lags = products.new_zeros(len(products), math.prod(size)).index_add_(1, wrapped, products.flatten(1))
+    spectrum: Tensor = torch.fft.rfftn(lags.view(-1, *size), dim=tuple(range(1, len(size) + 1)))
+    return spectrum.real.clamp_min(0)
+
+
+def _wrapped_lags(
+    kernel: tuple[int, ...], size: tuple[int, ...], dilation: tuple[int, ...], device: torch.device
+) -> Tensor:
+    """Return for each pair of taps, in row-major order, where on the flattened grid their distance lies."""
+    index = torch.zeros(1, 1, dtype=torch.long, device=device)
+    for k, n, d in zip(kernel, size, dilation, strict=True):
+        tap = torch.arange(k, device=device) * d
+        lag = (tap[:, None] - tap) % n
+        index = (index[:, None, :, None] * n + lag[None, :, None, :]).reshape(len(index) * k, -1)
+    return index.flatten()
+
+
+def preconditioner(weight: Tensor, size: Sequence[int], dilation: Sequence[int] | None = None) -> Tensor:
+    """Return the spectrum ``V_o = (sum_i |FFT_N a_oi|^2)^(-1/2)`` that makes every output channel an isometry (Eq. 4).
+
+    It is a constant for autograd, as in the paper. Where a frequency has (almost) no power, V is bounded by 10^4 times
+    its value for a flat spectrum of the same energy; a kernel of zeros gets ones.
+
+    Args:
+        weight: kernels, (O, I, *k). For grouped convolutions I counts the channels of a group; the weight of a
+            transposed convolution, (I, O, *k), is to be transposed.
+        size: the grid N of the full, zero-padded output: H + k - 1 per axis for undilated kernels and images of size H.
+        dilation: distance between the kernel's taps per axis; one each by default.
+
+    Returns:
+        Real, of the layout of `torch.fft.rfftn`, (O, *size[:-1], size[-1] // 2 + 1); float64 if the weight is, else
+        float32.
+
+    Raises:
+        ValueError: if `size` or `dilation` don't have one positive number per spatial axis.
+    """
+    axes = weight.dim() - 2
+    for name, value in ("size", size), ("dilation", dilation):
+        if value is not None and (len(value) != axes or min(value) < 1):
+            raise ValueError(f"{name} must be {axes} positive numbers for this weight, got {tuple(value)}")
+    with torch.no_grad():
+        power = power_spectrum(weight, size, dilation)
+        energy = weight.detach().double().square().flatten(1).sum(1).view(-1, *[1] * axes)
+        power = torch.where(energy > 0, power.maximum(EPS * energy), 1.0)
+        return power.rsqrt().to(torch.float64 if weight.dtype == torch.float64 else torch.float32)
+
+
+def precondition(y: Tensor, spectrum: Tensor) -> Tensor:
+    """Filter the full output of a convolution: ``IFFT(V · FFT y)`` (Eq. 4).
+
+    Args:
+        y: (..., O, *N); half precision is computed in float32.
+        spectrum: what `preconditioner` returns for the grid N.
+
+    Returns:
+        A tensor of y's shape and dtype.
+    """
+    axes = tuple(range(1 - spectrum.dim(), 0))
+    size = y.shape[1 - spectrum.dim() :]
+    dtype = torch.promote_types(y.dtype, torch.float32)
+    filtered: Tensor = torch.fft.irfftn(torch.fft.rfftn(y.to(dtype), dim=axes) * spectrum, s=size, dim=axes)
+    return filtered.to(y.dtype)

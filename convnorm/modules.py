@@ -1,0 +1,163 @@
+"""ConvNorm as a module around a convolution, and the walk that puts it into any network."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from convnorm.functional import precondition, preconditioner
+from convnorm.geometry import Convolution, convolve, extend, geometry, rows
+
+CONVOLUTIONS = nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
+FILTERS: tuple[Callable[..., nn.Module], ...] = nn.Conv1d, nn.Conv2d, nn.Conv3d
+
+
+class ConvNorm(nn.Module):
+    """A convolution whose output channels are isometries: its full output is filtered to a flat spectrum (Eq. 4).
+
+    The layer is applied with stride 1 and zero padding to its full output, on whose own grid it is an exact circular
+    convolution; that is preconditioned, then cropped and subsampled to what the layer's padding and stride ask for;
+    then come the depthwise filter and the layer's bias. Other padding modes first extend the image, as the layer does.
+
+    Every row of every frequency's transfer matrix has norm one, which bounds the operator norm by sqrt(O); it does not
+    make the layer 1-Lipschitz. Unless `momentum` is given, training and evaluation compute the same function of the
+    weights, for any size of image.
+
+    Args:
+        layer: a convolution, plain or transposed, with 1 to 3 spatial axes. It is held as `.layer` and stays the truth
+            about weight, bias, stride and padding; it may carry a parametrization.
+        affine: whether a learnable depthwise filter follows, as `.affine`: of the next odd size to the layer's kernel,
+            starting as the identity.
+        momentum: the paper's moving average of the spectrum, used in evaluation: how much of the newest spectrum enters
+            at each training step, or "cosine" for the authors' schedule, 0.5 (cos(pi t / 40000) + 1) but at least 0.01.
+            The average starts at zero, as theirs does, and is of one size of images.
+
+    Raises:
+        TypeError: if `layer` is no such convolution, or a subclass with a `forward` of its own.
+        ValueError: if `momentum` is neither None, "cosine" nor a number in (0, 1].
+    """
+
+    running_spectrum: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, layer: nn.Module, affine: bool = True, momentum: float | str | None = None) -> None:
+        super().__init__()
+        self.layer = _checked(layer)
+        self.affine = _identity_filter(self.layer) if affine else None
+        self.momentum = momentum
+        if momentum is not None:
+            if momentum != "cosine" and (isinstance(momentum, str) or not 0 < momentum <= 1):
+                raise ValueError(f'momentum must be None, "cosine" or a number in (0, 1], got {momentum!r}')
+            device = self.layer.weight.device
+            self.register_buffer("running_spectrum", torch.empty(0, device=device))
+            self.register_buffer("num_batches_tracked", torch.tensor(0, device=device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., I, *H) to what the layer's own shape for it is."""
+        layer, weight = self.layer, self.layer.weight
+        axes = weight.dim() - 2
+        x = extend(layer, x)
+        padding, size, window = geometry(layer, x.shape[-axes:])
+        spectrum = self._spectrum(preconditioner(rows(layer, weight), size, layer.dilation))
+        y = precondition(convolve(layer, x, weight, padding), spectrum)[window]
+        if self.affine is not None:
+            y = self.affine(y)
+        return y if layer.bias is None else y + layer.bias.view(-1, *[1] * axes).to(y.dtype)
+
+    def _spectrum(self, current: Tensor) -> Tensor:
+        """Return the spectrum to use: the current one in training, then its moving average if there is one."""
+        if self.momentum is None:
+            return current
+        if self.training:
+            self._track(current)
+            return current
+        if self.num_batches_tracked == 0:
+            return current
+        self._check_size(current)
+        return self.running_spectrum
+
+    @torch.no_grad()
+    def _track(self, current: Tensor) -> None:
+        if self.running_spectrum.numel() == 0:
+            self.running_spectrum = torch.zeros_like(current)
+        self._check_size(current)
+        self.num_batches_tracked += 1
+        if self.momentum == "cosine":
+            weight = (0.5 * (torch.cos(self.num_batches_tracked * (math.pi / 40000)) + 1)).clamp_min(0.01)
+        else:
+            weight = torch.tensor(self.momentum)
+        self.running_spectrum.lerp_(current, weight.to(current))
+
+    def _check_size(self, current: Tensor) -> None:
+        if self.running_spectrum.shape != current.shape:
+            average, now = tuple(self.running_spectrum.shape), tuple(current.shape)
+            raise ValueError(f"momentum keeps the size of the images: the average spectrum is {average}, got {now}")
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
+        if self.momentum is not None and (saved := state_dict.get(prefix + "running_spectrum")) is not None:
+            self.running_spectrum = self.running_spectrum.new_empty(saved.shape)  # its shape is the images', not ours
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def extra_repr(self) -> str:
+        """Show the only option that no submodule shows."""
+        return "" if self.momentum is None else f"momentum={self.momentum!r}"
+
+
+def _checked(layer: nn.Module) -> Convolution:
+    kind = next((kind for kind in CONVOLUTIONS if isinstance(layer, kind)), None)
+    if kind is None:
+        names = ", ".join(kind.__name__ for kind in CONVOLUTIONS)
+        raise TypeError(f"layer must be one of {names}, got {type(layer).__name__}")
+    if type(layer).forward is not kind.forward:
+        raise TypeError(f"layer must be a plain {kind.__name__}, got {type(layer).__name__} with a forward of its own")
+    if isinstance(layer, nn.modules.lazy.LazyModuleMixin):
+        raise TypeError(f"layer must know its shape, got {type(layer).__name__}: run it once before")
+    return layer  # type: ignore[return-value]
+
+
+def _identity_filter(layer: Convolution) -> nn.Module:
+    """Return a depthwise convolution that is the identity; odd, or "same" would move the image by half a pixel."""
+    channels = layer.out_channels
+    kernel = [k + 1 - k % 2 for k in layer.kernel_size]
+    padding = [k // 2 for k in kernel]
+    affine: nn.Module = FILTERS[len(kernel) - 1](
+        channels, channels, kernel, padding=padding, groups=channels, bias=False, device="meta"
+    )  # on the meta device, or its random initialization would shift what the next layers draw
+    weight = torch.zeros(channels, 1, *kernel, device=layer.weight.device, dtype=layer.weight.dtype)
+    weight.flatten(1)[:, math.prod(kernel) // 2] = 1
+    affine.weight = nn.Parameter(weight)
+    return affine
+
+
+def conv_norm(layer: nn.Module) -> nn.Module:
+    """Return the layer in a `ConvNorm` if it is a convolution, anything else untouched."""
+    return ConvNorm(layer) if isinstance(layer, CONVOLUTIONS) else layer
+
+
+def convert(module: nn.Module, wrap: Callable[[nn.Module], nn.Module] = conv_norm) -> nn.Module:
+    """Replace every layer of a network, in place, by what `wrap` makes of it.
+
+    What `wrap` replaces is not looked into, nor is a `ConvNorm`; what it returns untouched is, down to the leaves. A
+    module that stands in several places is wrapped once. To leave layers alone, let `wrap` return them::
+
+        convert(resnet18(), lambda m: m if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) else conv_norm(m))
+
+    Args:
+        module: a network, or a single layer.
+        wrap: a function from a layer to the module that takes its place.
+
+    Returns:
+        The network, or the wrapped layer if `module` is one.
+    """
+    return _convert(module, wrap, {})
+
+
+def _convert(module: nn.Module, wrap: Callable[[nn.Module], nn.Module], done: dict[nn.Module, nn.Module]) -> nn.Module:
+    if module not in done:
+        done[module] = wrap(module)
+        if done[module] is module and not isinstance(module, ConvNorm):
+            for name, child in module._modules.items():
+                if child is not None:
+                    setattr(module, name, _convert(child, wrap, done))
+    return done[module]

@@ -1,0 +1,88 @@
+import pytest
+import torch
+from torch import Tensor
+
+from convnorm.functional import precondition, preconditioner
+
+
+def spectrum_by_fft(weight: Tensor, size: tuple[int, ...]) -> Tensor:
+    """The definition, on kernels wrapped around the grid, in float64."""
+    padded = torch.zeros(*weight.shape[:2], *size, dtype=torch.float64)
+    for tap in torch.cartesian_prod(*(torch.arange(k) for k in weight.shape[2:])).view(-1, weight.dim() - 2):
+        where = tuple(int(t) % n for t, n in zip(tap, size, strict=True))
+        padded[(..., *where)] += weight[(..., *tap)].double()
+    axes = tuple(range(2, weight.dim()))
+    return torch.fft.rfftn(padded, dim=axes).abs().square().sum(1).rsqrt()
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        ((64, 1, 3, 3), (34, 34)),  # the two where cancellation is worst
+        ((32, 1, 5, 5), (20, 20)),
+        ((8, 16, 4, 4), (19, 19)),
+        ((5, 3, 3, 3), (9, 12)),
+        ((5, 3, 1, 3), (7, 9)),
+        ((6, 4, 1, 1), (5, 5)),
+        ((6, 4, 5, 5), (5, 5)),  # an image of one pixel: lags wrap
+        ((6, 4, 5, 4), (4, 3)),  # a grid smaller than the kernel
+        ((6, 4, 7), (20,)),
+        ((4, 3, 2, 3, 3), (5, 6, 4)),
+    ],
+)
+def test_preconditioner_is_its_definition(shape: tuple[int, ...], size: tuple[int, ...]) -> None:
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    expected = spectrum_by_fft(weight, size)
+    spectrum = preconditioner(weight, size)
+    assert spectrum.dtype == torch.float32
+    torch.testing.assert_close(spectrum.double(), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(preconditioner(weight.double(), size), expected, rtol=1e-9, atol=0)
+
+
+def test_preconditioner_dilated_is_that_of_the_kernel_with_zeros_between() -> None:
+    weight = torch.randn(4, 3, 3, 2, dtype=torch.float64)
+    spread = torch.zeros(4, 3, 5, 4, dtype=torch.float64)
+    spread[:, :, ::2, ::3] = weight
+    torch.testing.assert_close(preconditioner(weight, (9, 8), (2, 3)), preconditioner(spread, (9, 8)))
+
+
+def test_preconditioner_of_a_delta_is_flat() -> None:
+    weight = torch.zeros(1, 1, 3, 3)
+    weight[0, 0, 0, 2] = -4
+    torch.testing.assert_close(preconditioner(weight, (6, 7)), torch.full((1, 6, 4), 0.25))
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1.0, 1e15, 1e20])
+def test_preconditioner_is_inverse_to_scale(scale: float) -> None:
+    weight = torch.randn(4, 3, 3, 3)
+    torch.testing.assert_close(preconditioner(weight * scale, (8, 8)) * scale, preconditioner(weight, (8, 8)))
+
+
+def test_spectral_zero_and_zero_kernel_stay_bounded() -> None:
+    weight = torch.ones(2, 1, 3, 3)  # a box has zeros on every grid that 3 divides
+    weight[1] = 0
+    spectrum = preconditioner(weight, (12, 12))
+    assert spectrum[0].max() == pytest.approx(1e4 / 3)
+    assert torch.equal(spectrum[1], torch.ones(12, 7))
+
+
+@pytest.mark.parametrize(("argument", "size", "dilation"), [("size", (8,), None), ("dilation", (8, 8), (0, 1))])
+def test_preconditioner_names_what_is_wrong(argument: str, size: tuple[int, ...], dilation: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=f"{argument} must be 2 positive numbers"):
+        preconditioner(torch.ones(1, 1, 3, 3), size, dilation)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (5, 5), (6, 6), (7, 4), (19, 19), (34, 34)])
+def test_precondition_filters_by_the_spectrum(size: tuple[int, int]) -> None:
+    y = torch.randn(2, 3, *size)
+    spectrum = preconditioner(torch.randn(3, 2, 3, 3), size)
+    expected = torch.fft.irfft2(torch.fft.rfft2(y.double()) * spectrum, s=size)
+    torch.testing.assert_close(
+        precondition(y, spectrum).double(), expected, rtol=0, atol=1e-6 * float(expected.abs().max())
+    )
+
+
+def test_precondition_is_its_own_adjoint() -> None:
+    u, v = torch.randn(2, 1, 3, 9, 8, dtype=torch.float64)
+    spectrum = preconditioner(torch.randn(3, 2, 4, 4, dtype=torch.float64), (9, 8))
+    torch.testing.assert_close((precondition(u, spectrum) * v).sum(), (u * precondition(v, spectrum)).sum())

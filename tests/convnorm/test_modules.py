@@ -1,0 +1,196 @@
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+from convnorm import ConvNorm, conv_norm, convert
+
+LAYERS = {
+    "k3": nn.Conv2d(4, 6, 3, padding=1),
+    "k3s2": nn.Conv2d(4, 6, 3, stride=2, padding=1),
+    "k4s2": nn.Conv2d(4, 6, 4, stride=2, padding=1),
+    "k1": nn.Conv2d(4, 6, 1),
+    "k1p1": nn.Conv2d(4, 6, 1, padding=1),
+    "k2s3": nn.Conv2d(4, 6, 2, stride=3),
+    "1x3": nn.Conv2d(4, 6, (1, 3), padding=(0, 2)),
+    "3x1s21": nn.Conv2d(4, 6, (3, 1), stride=(2, 1)),
+    "wide padding": nn.Conv2d(4, 6, 3, padding=4),
+    "same": nn.Conv2d(4, 6, (3, 4), padding="same"),
+    "valid": nn.Conv2d(4, 6, (3, 4), padding="valid"),
+    "dilated": nn.Conv2d(4, 6, 3, padding=2, dilation=2),
+    "dilated same": nn.Conv2d(4, 6, (2, 3), padding="same", dilation=(3, 2)),
+    "grouped": nn.Conv2d(4, 6, 3, padding=1, groups=2, bias=False),
+    "depthwise": nn.Conv2d(4, 4, 5, padding=2, groups=4),
+    "reflect": nn.Conv2d(4, 6, 3, padding=2, padding_mode="reflect"),
+    "replicate": nn.Conv2d(4, 6, 4, stride=2, padding=1, padding_mode="replicate"),
+    "circular": nn.Conv2d(4, 6, 3, padding="same", padding_mode="circular"),
+    "transposed k4s2": nn.ConvTranspose2d(4, 6, 4, stride=2, padding=1),
+    "transposed k3s2o1": nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1),
+    "transposed o beyond": nn.ConvTranspose2d(4, 6, 3, stride=3, padding=0, output_padding=(2, 1)),
+    "transposed grouped": nn.ConvTranspose2d(4, 6, 3, groups=2, dilation=2, bias=False),
+    "1d": nn.Conv1d(4, 6, 5, stride=2, padding=2),
+    "transposed 1d": nn.ConvTranspose1d(4, 6, 4, stride=2, padding=1),
+    "3d": nn.Conv3d(4, 6, 3, stride=(1, 2, 1), padding=1),
+    "transposed 3d": nn.ConvTranspose3d(4, 6, 2, stride=2),
+}
+all_layers = pytest.mark.parametrize("name", LAYERS)
+
+
+def image(layer: nn.Module, batch: int = 2) -> Tensor:
+    size = (7, 6, 5)[: layer.weight.dim() - 2]
+    return torch.randn(batch, layer.in_channels, *size, generator=torch.Generator().manual_seed(1))
+
+
+def responses(layer: nn.Module, x: Tensor) -> Tensor:
+    """The matrix of a module without bias for images like one of x, from its responses to every unit impulse."""
+    impulses = torch.eye(x[0].numel(), dtype=torch.float64).view(-1, *x.shape[1:])
+    with torch.no_grad():
+        return (layer(impulses) - layer(torch.zeros_like(impulses[:1]))).flatten(1).T
+
+
+@all_layers
+def test_without_preconditioning_it_is_the_layer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convnorm.modules.preconditioner", lambda weight, size, dilation: torch.ones(()))
+    monkeypatch.setattr("convnorm.modules.precondition", lambda y, spectrum: y)
+    x = image(LAYERS[name])
+    torch.testing.assert_close(ConvNorm(LAYERS[name])(x), LAYERS[name](x))
+
+
+@all_layers
+def test_invariant_to_the_scale_of_each_filter(name: str) -> None:
+    norm = ConvNorm(copy.deepcopy(LAYERS[name]))
+    x = image(norm.layer)
+    before = norm(x)
+    channel = slice(None) if not norm.layer.transposed else (slice(None), slice(0, None))
+    norm.layer.weight.data[channel] *= 7
+    torch.testing.assert_close(norm(x), before)
+
+
+@all_layers
+def test_gradients(name: str) -> None:
+    norm = ConvNorm(copy.deepcopy(LAYERS[name]).double())
+    x = image(norm.layer, batch=1).double().requires_grad_()
+    assert torch.autograd.gradcheck(norm, x, fast_mode=True)
+    assert torch.autograd.gradgradcheck(norm, x, fast_mode=True)
+
+
+@all_layers
+def test_state_dict_deepcopy_pickle(name: str) -> None:
+    norm = ConvNorm(copy.deepcopy(LAYERS[name]))
+    x = image(norm.layer)
+    other = ConvNorm(copy.deepcopy(LAYERS[name]))
+    nn.init.normal_(other.layer.weight)
+    other.load_state_dict(norm.state_dict())
+    for twin in other, copy.deepcopy(norm), pickle.loads(pickle.dumps(norm)), norm.eval():
+        assert torch.equal(twin(x), norm(x))
+
+
+def test_rows_have_norm_one_at_every_frequency() -> None:
+    """On an image as large as the grid wraps to, the response to impulses is the transfer matrix's inverse FFT."""
+    norm = ConvNorm(nn.Conv2d(3, 5, 3, padding=2, bias=False).double(), affine=False)
+    matrix = responses(norm, torch.empty(1, 3, 6, 7)).view(5, 8, 9, 3, 6, 7)
+    transfer = torch.fft.fft2(matrix[..., 2, 3].movedim(3, 1))  # the response to an impulse at one place
+    torch.testing.assert_close(transfer.abs().square().sum(1), torch.ones(5, 8, 9, dtype=torch.float64))
+
+
+def test_bias_is_added_last() -> None:
+    norm = ConvNorm(nn.Conv2d(3, 5, 3, padding=1))
+    nn.init.normal_(norm.affine.weight)
+    expected = norm.layer.bias.view(1, 5, 1, 1).expand(2, 5, 4, 4)
+    torch.testing.assert_close(norm(torch.zeros(2, 3, 4, 4)), expected)
+
+
+def test_affine_starts_as_the_identity_and_draws_nothing() -> None:
+    layer = nn.Conv2d(3, 5, (4, 1), bias=False)
+    state = torch.get_rng_state()
+    norm = ConvNorm(layer)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert norm.affine.kernel_size == (5, 1)
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(norm(x), ConvNorm(layer, affine=False)(x))
+
+
+def test_affine_is_learned_and_spectrum_is_a_constant() -> None:
+    norm = ConvNorm(nn.Conv2d(3, 5, 3, padding=1))
+    norm(torch.randn(2, 3, 8, 8)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in norm.parameters())
+    weight, grad = norm.layer.weight, norm.layer.weight.grad
+    assert (weight * grad).sum().abs() > 1e-3 * weight.norm() * grad.norm()  # 0 if V were differentiated
+
+
+@pytest.mark.parametrize("parametrize", [parametrizations.spectral_norm, parametrizations.weight_norm])
+def test_parametrized_layer(parametrize) -> None:
+    plain = nn.Conv2d(3, 5, 3, padding=1)
+    norm = ConvNorm(parametrize(copy.deepcopy(plain))).eval()
+    x = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(norm(x), ConvNorm(plain)(x))  # either norm only scales
+    norm.train()(x).sum().backward()
+    assert all(p.grad is not None for p in norm.parameters())
+
+
+def test_averaged_spectrum_survives_the_state_dict() -> None:
+    norm = ConvNorm(nn.Conv2d(3, 5, 3, padding=1), momentum="cosine")
+    x = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(norm.eval()(x), norm.train()(x))  # no average yet: that of now
+    nn.init.normal_(norm.layer.weight)
+    norm(x)
+    loaded = ConvNorm(nn.Conv2d(3, 5, 3, padding=1), momentum="cosine")
+    loaded.load_state_dict(norm.state_dict())
+    assert loaded.num_batches_tracked == 2
+    assert torch.equal(loaded.eval()(x), norm.eval()(x))
+    with pytest.raises(ValueError, match="size of the images"):
+        norm(torch.randn(2, 3, 9, 8))
+
+
+@pytest.mark.parametrize("momentum", [0, 1.5, "linear"])
+def test_refuses_other_momenta(momentum) -> None:
+    with pytest.raises(ValueError, match='momentum must be None, "cosine" or a number in'):
+        ConvNorm(nn.Conv2d(3, 5, 3), momentum=momentum)
+
+
+def test_refuses_other_layers() -> None:
+    class Own(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).relu()
+
+    for layer, message in (
+        (nn.Linear(2, 2), "layer must be one of Conv1d.*got Linear"),
+        (Own(1, 1, 1), "plain Conv2d, got Own"),
+        (nn.LazyConv2d(3, 3), "must know its shape, got LazyConv2d"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            ConvNorm(layer)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_keeps_the_memory_format(memory_format: torch.memory_format, stride: int) -> None:
+    norm = ConvNorm(nn.Conv2d(8, 16, 4, stride=stride, padding=1)).to(memory_format=memory_format)
+    y = norm(torch.randn(2, 8, 10, 10).to(memory_format=memory_format))
+    assert y.is_contiguous(memory_format=memory_format)
+
+
+def test_conv_norm_leaves_the_rest_untouched() -> None:
+    for layer in nn.Linear(2, 2), nn.Embedding(2, 2), nn.BatchNorm2d(2), ConvNorm(nn.Conv2d(1, 1, 1)):
+        assert conv_norm(layer) is layer
+    assert isinstance(conv_norm(nn.Conv2d(1, 1, 1)), ConvNorm)
+
+
+def test_convert_replaces_each_convolution_once() -> None:
+    shared = nn.Conv2d(3, 3, 3, padding=1)
+    network = nn.Sequential(shared, nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3)), nn.Sequential(shared), nn.Flatten())
+    assert convert(network) is network
+    assert network[0] is network[2][0]
+    assert network[0].layer is shared
+    again = copy.deepcopy(network)
+    assert [type(m) for m in convert(again).modules()] == [type(m) for m in network.modules()]
+    assert list(network.state_dict())[:2] == ["0.layer.weight", "0.layer.bias"]
+
+
+def test_convert_wraps_a_lone_layer_and_leaves_what_wrap_leaves() -> None:
+    assert isinstance(convert(nn.Conv2d(1, 1, 1)), ConvNorm)
+    layer = nn.Conv2d(1, 1, 1)
+    assert convert(nn.Sequential(layer), lambda m: m)[0] is layer

@@ -1,0 +1,98 @@
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+from convnorm import ConvNorm
+from convnorm.spectra import operator_norm, singular_values
+
+LAYERS = [
+    nn.Conv2d(3, 5, 3, padding=1),
+    nn.Conv2d(3, 5, 4, stride=2, padding=1),
+    nn.ConvTranspose2d(4, 3, 4, stride=2, padding=1),
+    nn.Conv2d(4, 6, (1, 3), padding="same", groups=2),
+    nn.Conv2d(3, 5, 3, padding=2, dilation=2, padding_mode="reflect"),
+    nn.Conv1d(3, 5, 3, padding=1),
+    parametrizations.spectral_norm(nn.Conv2d(3, 5, 3, padding=1)),
+    parametrizations.weight_norm(nn.ConvTranspose2d(3, 5, 3, padding=1)),
+]
+SIZE = 6, 5
+
+
+def matrix(layer: nn.Module, size: tuple[int, ...], channels: int) -> Tensor:
+    """A layer's matrix without its bias, from its responses to every unit impulse."""
+    impulses = torch.eye(channels * torch.Size(size).numel()).view(-1, channels, *size)
+    with torch.no_grad():
+        return (layer(impulses) - layer(torch.zeros_like(impulses[:1]))).flatten(1)
+
+
+@pytest.mark.parametrize("wrap", [copy.deepcopy, ConvNorm])
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
+def test_operator_norm_is_that_of_the_matrix(layer: nn.Module, wrap) -> None:
+    norm = wrap(copy.deepcopy(layer)).eval()
+    if isinstance(norm, ConvNorm):
+        nn.init.normal_(norm.affine.weight)
+    size = SIZE[: layer.weight.dim() - 2]
+    expected = torch.linalg.matrix_norm(matrix(norm, size, layer.in_channels).double(), ord=2)
+    assert operator_norm(norm, size) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_operator_norm_changes_nothing() -> None:
+    layer = parametrizations.spectral_norm(nn.Conv2d(3, 5, 3)).train()
+    state, random = copy.deepcopy(layer.state_dict()), torch.get_rng_state()
+    operator_norm(layer, SIZE)
+    assert layer.training
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(value, state[name]) for name, value in layer.state_dict().items())
+
+
+def test_operator_norm_by_hand() -> None:
+    layer = nn.Linear(2, 2)
+    layer.weight.data = torch.tensor([[3.0, 0.0], [4.0, 0.0]])
+    assert operator_norm(layer) == pytest.approx(5)
+    nn.init.zeros_(layer.weight)
+    assert operator_norm(layer) == 0
+    convolution = nn.Conv2d(2, 3, 3, padding=1)
+    nn.init.zeros_(convolution.weight)
+    assert operator_norm(convolution, SIZE) == 0
+    convolution.weight.data[:, :, 1, 1] = torch.tensor([[0.0, 3.0], [0.0, 0.0], [2.0, 0.0]])
+    assert operator_norm(convolution, SIZE) == pytest.approx(3)
+    assert operator_norm(convolution.bfloat16(), SIZE) == pytest.approx(3)
+
+
+def test_operator_norm_inside_autocast_and_no_grad() -> None:
+    layer = nn.Conv2d(3, 5, 3)
+    expected = operator_norm(layer, SIZE)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert operator_norm(layer, SIZE) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [(6, 5), (5, 6), (1, 4)])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_singular_values_are_those_of_the_circular_operator(size: tuple[int, int], groups: int) -> None:
+    layer = nn.Conv2d(4, 6, (3, 2), groups=groups).double()
+    grid = size[0] + 2, size[1] + 1
+    circular = nn.Conv2d(4, 6, (3, 2), groups=groups, padding="same", padding_mode="circular", bias=False).double()
+    circular.weight = layer.weight
+    expected = torch.linalg.svdvals(
+        circular(torch.eye(4 * grid[0] * grid[1]).double().view(-1, 4, *grid)).detach().flatten(1)
+    )
+    values = singular_values(layer, size)
+    assert values.shape == (*grid, 4)
+    torch.testing.assert_close(values.flatten().sort(descending=True).values, expected[: values.numel()])
+
+
+def test_singular_values_of_a_conv_norm() -> None:
+    """Every row of every transfer matrix has norm one, so the squares sum to the output channels."""
+    values = singular_values(ConvNorm(nn.Conv2d(3, 5, 4, stride=2, padding=1)), SIZE)
+    torch.testing.assert_close(values.square().sum(-1), torch.full((9, 8), 5.0).double(), rtol=1e-6, atol=0)
+    values = singular_values(ConvNorm(nn.ConvTranspose2d(3, 5, 4, stride=2)), SIZE)
+    torch.testing.assert_close(values.square().sum(-1), torch.full((14, 12), 5.0).double(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("function", [singular_values, operator_norm])
+def test_refuses_other_layers(function) -> None:
+    with pytest.raises(TypeError, match="layer must be a convolution or a ConvNorm, got ReLU"):
+        function(nn.ReLU(), SIZE)
