@@ -1,0 +1,85 @@
+"""The inception score: exp of the mutual information between an image and its predicted class.
+
+Salimans et al., "Improved Techniques for Training GANs", 2016, section 4: exp(E_x KL(p(y|x) || p(y))), computed on
+disjoint splits of the images; mean and standard deviation over the splits are reported.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gan.metrics.score import Score, qualified
+from gan.metrics.statistics import Batch, Statistics, Sums
+
+SHUFFLE_SEED = 2020  # torch-fidelity's: equal images in equal order give an equal number
+
+
+@lru_cache(maxsize=4)
+def split_of_image(total: int, splits: int) -> Tensor:
+    """Return the split (total,) of each image: shuffled, as a set may be sorted by class, then cut into equal parts."""
+    bounds = [i * total // splits for i in range(splits + 1)]
+    split = np.empty(total, dtype=np.int64)
+    split[np.random.RandomState(SHUFFLE_SEED).permutation(total)] = np.repeat(np.arange(splits), np.diff(bounds))
+    return torch.from_numpy(split)
+
+
+@dataclass(frozen=True)
+class ClassMarginals(Statistics):
+    """For each split: the number of images, the sum of their class probabilities and of their negative entropies."""
+
+    splits: int
+
+    def zeros(self, like: Batch) -> Sums:
+        """Return `count` (S,), `probabilities` (S, K) and `negentropies` (S,), in float64."""
+        assert like.logits is not None
+        S, K = self.splits, like.logits.shape[1]
+        shapes: dict[str, tuple[int, ...]] = {"count": (S,), "probabilities": (S, K), "negentropies": (S,)}
+        return {name: like.logits.new_zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
+
+    def add(self, sums: Sums, batch: Batch) -> None:
+        """Add a batch of logits (N, K)."""
+        assert batch.logits is not None
+        logits = batch.logits.double()
+        p, log_p = logits.softmax(1), logits.log_softmax(1)
+        split = split_of_image(batch.total, self.splits)[batch.start : batch.start + len(p)].to(p.device)
+        sums["count"].index_add_(0, split, p.new_ones(len(p)))
+        sums["probabilities"].index_add_(0, split, p)
+        sums["negentropies"].index_add_(0, split, (p * log_p).sum(1))
+
+
+def inception_scores(sums: Sums) -> Tensor:
+    """Return the score (S,) of each split: a mean KL divergence is a mean negative entropy plus the mean's entropy."""
+    q = sums["probabilities"] / sums["count"][:, None]
+    return (sums["negentropies"] / sums["count"] - torch.special.xlogy(q, q).sum(1)).exp()
+
+
+class InceptionScore(Score):
+    """`is` and `is_std` with the paper's Inception, `is_<network>` and `is_<network>_std` with any other network.
+
+    Higher is better; between 1 and the number of classes.
+
+    Args:
+        splits: Into how many parts the images are divided.
+    """
+
+    uses_reference = False
+    uses_logits = True
+
+    def __init__(self, splits: int = 10) -> None:
+        if splits < 1:
+            raise ValueError(f"splits must be at least 1, got {splits}")
+        self.splits = splits
+
+    @property
+    def statistics(self) -> ClassMarginals:
+        """Marginals of the predicted classes."""
+        return ClassMarginals(self.splits)
+
+    def compute(self, generated: Sums, reference: Sums, network: str) -> dict[str, float]:
+        """Return the mean and the (population) standard deviation over the splits."""
+        scores = inception_scores(generated)
+        name = qualified("is", network)
+        return {name: float(scores.mean()), f"{name}_std": float(scores.std(correction=0))}
