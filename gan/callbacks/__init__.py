@@ -1,0 +1,10 @@
+"""What happens beside the training step; every callback counts generator steps."""
+
+from gan.callbacks.checkpoint import AtomicCheckpointIO, Checkpoint
+from gan.callbacks.ema import EMA
+from gan.callbacks.monitor import Monitor
+from gan.callbacks.progress import Progress
+from gan.callbacks.samples import SampleGrid
+from gan.callbacks.spectra import OperatorNorms
+
+__all__ = ["EMA", "AtomicCheckpointIO", "Checkpoint", "Monitor", "OperatorNorms", "Progress", "SampleGrid"]

@@ -1,0 +1,17 @@
+"""Generators and discriminators: plain PyTorch, one architecture a file, no normalization inside."""
+
+from gan.networks.base import Discriminator, Generator
+from gan.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from gan.networks.sngan import SNGANCNNDiscriminator, SNGANCNNGenerator
+from gan.networks.sngan_resnet import SNGANResNetDiscriminator, SNGANResNetGenerator
+
+__all__ = [
+    "DCGANDiscriminator",
+    "DCGANGenerator",
+    "Discriminator",
+    "Generator",
+    "SNGANCNNDiscriminator",
+    "SNGANCNNGenerator",
+    "SNGANResNetDiscriminator",
+    "SNGANResNetGenerator",
+]

@@ -1,0 +1,54 @@
+"""The average of the generator's weights over the training."""
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import nn
+
+from gan.module import GAN
+
+
+class EMA(Callback):
+    """Keeps an exponential moving average of the generator's weights, from which samples are drawn.
+
+    After every generator step each parameter moves from its average towards its value by 1 - 2^(-n/h), n being the
+    images of the generator's batch and h the half-life (Karras et al., EDM, NeurIPS 2022, use the same form). Buffers,
+    such as the running statistics of batch normalization, are copied. The average is part of the module
+    (`generator_ema`), and so of its checkpoints.
+
+    Args:
+        half_life_images: Generated images after which a weight's share in the average has halved.
+    """
+
+    def __init__(self, half_life_images: float = 10_000.0) -> None:
+        if not half_life_images > 0:
+            raise ValueError(f"EMA: half_life_images must be positive, got {half_life_images}")
+        self.half_life_images = half_life_images
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Add the average to the module, before a checkpoint is loaded into it."""
+        assert isinstance(pl_module, GAN)
+        if stage == "fit" and pl_module.generator_ema is None:
+            pl_module.add_average()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From now on, follow every step of the generator's optimizer, whatever the order of the callbacks."""
+        assert isinstance(pl_module, GAN)
+        module = pl_module
+        self._hook = trainer.optimizers[0].register_step_post_hook(lambda *_: self._update(module, trainer))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop following the optimizer."""
+        self._hook.remove()
+
+    @torch.no_grad()
+    def _update(self, module: GAN, trainer: Trainer) -> None:
+        average = module.generator_ema
+        assert average is not None
+        decay = 0.5 ** (module.generator_batch_size / self.half_life_images)
+        torch._foreach_lerp_(list(average.parameters()), list(module.generator.parameters()), 1 - decay)
+        _copy_buffers(module.generator, average)
+
+
+def _copy_buffers(source: nn.Module, target: nn.Module) -> None:
+    for theirs, ours in zip(source.buffers(), target.buffers(), strict=True):
+        ours.copy_(theirs)

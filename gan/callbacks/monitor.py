@@ -1,0 +1,52 @@
+"""What one watches while a GAN trains."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from gan.module import GAN
+
+
+class Monitor(Callback):
+    """Logs losses, logits, learning rates and speed every n generator steps.
+
+    `loss/...` and `logits/...` are those of the last updates, averaged over the processes; `images_per_second` counts
+    real images, of all processes.
+
+    Args:
+        every_n_steps: Generator steps between two lines.
+    """
+
+    def __init__(self, every_n_steps: int = 50) -> None:
+        if every_n_steps < 1:
+            raise ValueError(f"Monitor: every_n_steps must be at least 1, got {every_n_steps}")
+        self.every_n_steps = every_n_steps
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._since, self._images = time.perf_counter(), 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log, every n steps."""
+        assert isinstance(pl_module, GAN)
+        self._images += len(batch[0]) * trainer.world_size
+        if trainer.global_step % self.every_n_steps:
+            return
+        now = time.perf_counter()
+        rates = {f"learning_rate/{name}": rate for name, rate in pl_module.learning_rates().items()}
+        speed = self._images / (now - self._since)
+        pl_module.publish({**_averaged(trainer, outputs), **rates, "images_per_second": speed})
+        self._since, self._images = time.perf_counter(), 0
+
+
+def _averaged(trainer: Trainer, scalars: Mapping[str, Tensor]) -> dict[str, float]:
+    stacked = torch.stack([value.double() for value in scalars.values()])
+    means = trainer.strategy.reduce(stacked, reduce_op="mean")
+    assert isinstance(means, Tensor)
+    return dict(zip(scalars, means.tolist(), strict=True))

@@ -1,0 +1,83 @@
+"""Grids of samples from fixed noise, so that one sees the generator learn."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
+
+from gan.module import GAN
+from gan.networks import Generator
+
+
+class SampleGrid(Callback):
+    """Writes a grid of samples to `samples/step_*.png` in the run's folder, and to TensorBoard.
+
+    The noise is that of the first samples of the run's stream, so every grid shows the same latent vectors. With a
+    conditional generator each column is one class.
+
+    Args:
+        every_n_steps: Generator steps between two grids. The first is drawn before training.
+        rows: Rows of the grid.
+        columns: Columns of the grid.
+    """
+
+    def __init__(self, every_n_steps: int = 1000, rows: int = 8, columns: int = 8) -> None:
+        for name, value in {"every_n_steps": every_n_steps, "rows": rows, "columns": columns}.items():
+            if value < 1:
+                raise ValueError(f"SampleGrid: {name} must be at least 1, got {value}")
+        self.every_n_steps, self.rows, self.columns = every_n_steps, rows, columns
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the grid of the untrained generator."""
+        if trainer.global_step == 0:
+            self._write(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Draw a grid, every n steps and after the last one."""
+        if trainer.global_step % self.every_n_steps == 0 or trainer.global_step == trainer.max_steps:
+            self._write(trainer, pl_module)
+
+    @rank_zero_only
+    def _write(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, GAN)
+        if trainer.log_dir is None:
+            return
+        count = self.rows * self.columns
+        labels = _class_columns(pl_module.generator, self.rows, self.columns) if pl_module.conditional else None
+        image = tile(pl_module.sample(count, labels).cpu(), self.columns)
+        write_png(image, Path(trainer.log_dir, "samples", f"step_{trainer.global_step:08d}.png"))
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("samples", image, trainer.global_step)
+
+
+def tile(images: Tensor, columns: int) -> Tensor:
+    """Lay uint8 images (N, C, H, W) out in rows, with two black pixels between them: (C, height, width)."""
+    gap = 2
+    rows = math.ceil(len(images) / columns)
+    channels, height, width = images.shape[1:]
+    grid = images.new_zeros(channels, rows * (height + gap) + gap, columns * (width + gap) + gap)
+    for number, image in enumerate(images):
+        top = gap + number // columns * (height + gap)
+        left = gap + number % columns * (width + gap)
+        grid[:, top : top + height, left : left + width] = image
+    return grid
+
+
+def write_png(image: Tensor, path: Path) -> None:
+    """Save a uint8 image (1 or 3, H, W)."""
+    from PIL import Image  # not needed before the first grid
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()).save(path)
+
+
+def _class_columns(generator: Generator, rows: int, columns: int) -> Tensor:
+    return torch.arange(columns).remainder(generator.num_classes).repeat(rows)

@@ -1,0 +1,46 @@
+"""How an object was built, as plain data: so that a checkpoint needs neither YAML nor pickled classes to be used."""
+
+import importlib
+import inspect
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def describe(instance: object) -> dict[str, Any]:
+    """Return the class path and the constructor's arguments of an object that keeps them as attributes.
+
+    Raises:
+        TypeError: if the object lacks an attribute with the name of one of its constructor's arguments, or its value
+            is not plain (a number, text, or None).
+    """
+    kind = type(instance)
+    arguments = {name: _plain_attribute(instance, name) for name in inspect.signature(kind).parameters}
+    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": arguments}
+
+
+def build(description: dict[str, Any], base: type[T]) -> T:
+    """Return a new object from its description.
+
+    Raises:
+        ValueError: if the class cannot be found, or is not a subclass of `base`.
+    """
+    class_path = description["class_path"]
+    module, _, name = class_path.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"the checkpoint needs {class_path}, which cannot be imported: {error}") from error
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        raise ValueError(f"the checkpoint names {class_path} where a {base.__name__} is expected")
+    return kind(**description["init_args"])
+
+
+def _plain_attribute(instance: object, name: str) -> Any:
+    kind = type(instance).__name__
+    if not hasattr(instance, name):
+        raise TypeError(f"{kind} must keep its constructor's argument `{name}` as the attribute self.{name}")
+    value = getattr(instance, name)
+    if not isinstance(value, bool | int | float | str | None):
+        raise TypeError(f"{kind}.{name} must be a number, a string or None, got {value!r}")
+    return value

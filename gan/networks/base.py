@@ -1,0 +1,88 @@
+"""What the framework asks of a generator and of a discriminator, and what the networks share."""
+
+import math
+
+from torch import Tensor, nn
+
+
+class Generator(nn.Module):
+    """A map from latent vectors z (N, latent_dim) and labels y (N,) to images (N, channels, H, W) in [-1, 1].
+
+    A subclass takes `image_size`, `channels` and `num_classes` (0: no labels), which follow from the data, and keeps
+    every argument of its constructor as an attribute of the same name: so a checkpoint can say how it was built. One
+    that uses the labels by itself, not only through a conditional norm, sets `conditional`.
+    """
+
+    conditional: bool = False
+    latent_dim: int
+    image_size: int
+    channels: int
+    num_classes: int
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        raise NotImplementedError
+
+
+class Discriminator(nn.Module):
+    """A map from images (N, channels, H, W) in [-1, 1] and labels y (N,) to logits (N,).
+
+    The rules of `Generator` hold. `conditional` says whether the logits depend on the labels.
+    """
+
+    image_size: int
+    channels: int
+    num_classes: int
+    conditional: bool
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        raise NotImplementedError
+
+
+class LogitHead(nn.Module):
+    """A linear logit of features; with classes, plus the projection on the label's embedding.
+
+    f(h, y) = v·h + b + e_y·h (Miyato and Koyama, "cGANs with Projection Discriminator", ICLR 2018, equation 3).
+    """
+
+    def __init__(self, features: int, num_classes: int = 0) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, 1)
+        self.embedding = nn.Embedding(num_classes, features) if num_classes else None
+
+    def forward(self, h: Tensor, y: Tensor | None = None) -> Tensor:
+        """Map features (N, features) and labels (N,) to logits (N,)."""
+        logits: Tensor = self.linear(h).squeeze(1)
+        if self.embedding is not None:
+            logits = logits + (self.embedding(y) * h).sum(1)
+        return logits
+
+
+def projected_classes(conditional: bool, num_classes: int) -> int:
+    """Return the number of classes that the head of a discriminator projects on: none if it is unconditional."""
+    if conditional and not num_classes:
+        raise ValueError("discriminator: conditional needs labelled data, but num_classes is 0")
+    return num_classes if conditional else 0
+
+
+def check_channels(channels: int) -> None:
+    """Raise unless an image can have this many channels."""
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 1 (grayscale) or 3 (RGB), got {channels}")
+
+
+def doublings(image_size: int, smallest: int) -> int:
+    """Return how often `smallest` is doubled to give `image_size`; raise if it never does."""
+    ratio = image_size / smallest
+    if ratio < 2 or not math.log2(ratio).is_integer():
+        sizes = ", ".join(str(smallest * 2**i) for i in range(1, 6))
+        raise ValueError(f"image_size must be one of {sizes}, ..., got {image_size}")
+    return int(math.log2(ratio))
+
+
+def init_normal(network: nn.Module, std: float = 0.02) -> None:
+    """Draw the weights of all layers from N(0, std²) and set the biases to zero (Radford et al., 2016, section 4)."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding):
+            nn.init.normal_(module.weight, 0.0, std)
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) and module.bias is not None:
+            nn.init.zeros_(module.bias)

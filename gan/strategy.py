@@ -1,0 +1,46 @@
+"""Training with several processes, each holding both networks and its slice of the global batch.
+
+Lightning's own DDP wraps the whole module in one reducer, which stops a step that updates one network at a time, or
+(with `find_unused_parameters`) reduces the gradients of both networks in every update. Here nothing is wrapped: after
+the backward pass of an update the gradients of the network in question are averaged in one collective.
+"""
+
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from pytorch_lightning.overrides.distributed import _sync_module_states
+from pytorch_lightning.strategies import DDPStrategy, StrategyRegistry
+from torch import nn
+
+
+class GANStrategy(DDPStrategy):
+    """Lightning's DDP without the wrapper: processes, ranks and initial equality of the weights stay Lightning's."""
+
+    strategy_name = "gan"
+
+    def configure_ddp(self) -> None:
+        """Make all processes start from the first one's parameters and buffers."""
+        assert self.model is not None
+        _sync_module_states(self.model)
+
+
+def use_as_default() -> None:
+    """Make `strategy: auto` and `ddp` mean `GANStrategy` from now on, in this process."""
+    StrategyRegistry.register("ddp", GANStrategy, "one network's gradients at a time", override=True)
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace each gradient by its mean over all processes; with one process, do nothing.
+
+    Every process must have gradients for the same parameters.
+    """
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    means = flat.split([gradient.numel() for gradient in gradients])
+    for gradient, mean in zip(gradients, means, strict=True):
+        gradient.copy_(mean.view_as(gradient))
