@@ -26,20 +26,18 @@ class Frame:
     Attributes:
         size: Height and width.
         channels: 1 (gray) or 3 (RGB).
-        margin: Black pixels put around an image before it is resized.
+        canvas: Images smaller than this are put into the middle of a black square of this size before they are resized.
     """
 
     size: int
     channels: int
-    margin: int = 0
+    canvas: int = 0
 
     def fit(self, image: "Image.Image") -> Tensor:
         """Return the image as uint8 (channels, size, size)."""
-        from PIL import ImageOps
-
         image = _as_mode(image, "L" if self.channels == 1 else "RGB")
-        if self.margin:
-            image = ImageOps.expand(image, self.margin)
+        if max(image.size) < self.canvas:
+            image = _on_canvas(image, self.canvas)
         return _to_tensor(_square(image, self.size))
 
 
@@ -76,7 +74,7 @@ def _as_mode(image: "Image.Image", mode: str) -> "Image.Image":
     elif image.has_transparency_data:  # what shows through is white, as viewers have it
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return image.convert(mode)
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _from_16_bits(image: "Image.Image") -> "Image.Image":
@@ -89,14 +87,22 @@ def _from_16_bits(image: "Image.Image") -> "Image.Image":
     return Image.fromarray(np.rint(pixels / 257).astype(np.uint8))
 
 
+def _on_canvas(image: "Image.Image", size: int) -> "Image.Image":
+    from PIL import Image
+
+    canvas = Image.new(image.mode, (size, size))
+    canvas.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
+    return canvas
+
+
 def _square(image: "Image.Image", size: int) -> "Image.Image":
     from PIL import Image
 
+    if image.size == (size, size):
+        return image
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     box = (left, top, left + side, top + side)
-    if side == size:
-        return image.crop(box)
     return image.resize((size, size), Image.Resampling.BICUBIC, box)
 
 

@@ -1,15 +1,18 @@
 """Image files below a folder or inside a zip: a listing and a way to read one, nothing written anywhere."""
 
 import os
+import re
 import stat
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import NoReturn
 
 from gan.data.decode import SUFFIXES
 
 MAX_FILE_BYTES = 2**28
+_ABSOLUTE = re.compile(r"([A-Za-z]:)?/")
 
 
 class ImageFiles(ABC):
@@ -73,18 +76,33 @@ def open_files(root: str) -> ImageFiles:
 
 
 class FolderFiles(ImageFiles):
-    """The image files below a folder. Symbolic links are followed, each folder entered once."""
+    """The image files below a folder. Symbolic links are followed, but no folder is entered twice."""
 
     def _list(self) -> Iterator[tuple[str, int]]:
         seen = set()
-        for folder, subfolders, files in os.walk(self.root, followlinks=True):
-            seen.add(os.path.realpath(folder))
-            subfolders[:] = [name for name in subfolders if os.path.realpath(os.path.join(folder, name)) not in seen]
+        for folder, subfolders, files in os.walk(self.root, followlinks=True, onerror=self._refuse):
+            if (real := os.path.realpath(folder)) in seen:
+                subfolders.clear()
+                continue
+            seen.add(real)
+            subfolders.sort()  # of two ways to one folder, always the same is taken
             for file in files:
                 path = Path(folder, file)
                 name = path.relative_to(self.root).as_posix()
                 if _is_image(name):
-                    yield name, _size(path)
+                    yield name, self._size(path)
+
+    def _size(self, path: Path) -> int:
+        try:
+            status = path.stat()
+        except OSError as error:
+            self._refuse(error)
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+            raise ValueError(f"'{path}' is no regular file")
+        return status.st_size
+
+    def _refuse(self, error: OSError) -> NoReturn:
+        raise ValueError(f"{error.filename!r} cannot be read: {error.strerror}") from None
 
     def _read(self, name: str) -> bytes:
         return Path(self.root, name).read_bytes()
@@ -105,8 +123,8 @@ class ZipFiles(ImageFiles):
                 yield entry.filename, entry.file_size
 
     def _check(self, entry: zipfile.ZipInfo) -> None:
-        path = PurePosixPath(entry.filename.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+        name = entry.filename.replace("\\", "/")
+        if _ABSOLUTE.match(name) or ".." in name.split("/"):
             raise ValueError(f"{entry.filename!r} in {self.root!r} points outside of the archive")
         if stat.S_ISLNK(entry.external_attr >> 16):
             raise ValueError(f"{entry.filename!r} in {self.root!r} is a symbolic link; images are needed")
@@ -129,6 +147,8 @@ class ZipFiles(ImageFiles):
                 self._archive = zipfile.ZipFile(self.root)
             except zipfile.BadZipFile as error:
                 raise ValueError(f"root {self.root!r} is neither a folder nor a whole zip: {error}") from None
+            except OSError as error:
+                raise ValueError(f"root {self.root!r} cannot be read: {error.strerror}") from None
             self._process = os.getpid()
         return self._archive
 
@@ -138,9 +158,5 @@ class ZipFiles(ImageFiles):
 
 def _is_image(name: str) -> bool:
     parts = name.replace("\\", "/").split("/")
-    hidden = any(part.startswith(".") and part != ".." for part in parts) or "__MACOSX" in parts
+    hidden = "__MACOSX" in parts or any(part.startswith(".") and part not in (".", "..") for part in parts)
     return not hidden and parts[-1].lower().endswith(SUFFIXES)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0  # a dangling link: reading it says so

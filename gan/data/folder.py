@@ -1,5 +1,6 @@
 """One's own images: a folder or a zip."""
 
+import os
 from pathlib import Path
 
 from gan.data.decode import Frame
@@ -65,10 +66,9 @@ class Folder(ImageData):
         flip: bool = True,
         num_workers: int = 4,
     ) -> None:
-        self.tree = ImageTree(root)
-        frame = Frame(image_size, channels)
-        name = Path(root).resolve().stem.lower()
-        super().__init__(batch_size, flip, frame, len(self.tree.classes), name, num_workers)
+        self.tree = ImageTree(os.path.expanduser(root))
+        name = Path(root).resolve().name.removesuffix(".zip")
+        super().__init__(batch_size, flip, Frame(image_size, channels), len(self.tree.classes), name, num_workers)
         self.splits = self.tree.splits
 
     def open(self, split: str) -> FileSource:

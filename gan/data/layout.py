@@ -40,7 +40,8 @@ def read_layout(names: Iterable[str]) -> Layout:
 
 def _folders(name: str) -> tuple[str, ...]:
     # One class may be spelled in two ways: macOS decomposes the accents in file names.
-    return tuple(unicodedata.normalize("NFC", name).replace("\\", "/").split("/")[:-1])
+    folders = unicodedata.normalize("NFC", name).replace("\\", "/").split("/")[:-1]
+    return tuple(folder for folder in folders if folder not in ("", "."))
 
 
 def _top(folders: tuple[str, ...]) -> str:

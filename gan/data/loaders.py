@@ -68,9 +68,10 @@ class MemoryLoader(TrainLoader):
     def __iter__(self) -> Iterator[Batch]:
         for step in count(self.first_step()):
             indices, flips = map(torch.from_numpy, self.order.batch(step))
-            images = self.images[indices]
-            images[flips] = images[flips].flip(-1)
-            yield images, self.labels[indices]
+            images = self.images.index_select(0, indices)  # several times faster than images[indices]
+            mirrored = flips.nonzero().squeeze(1)
+            images[mirrored] = images.index_select(0, mirrored).flip(-1)
+            yield images, self.labels.index_select(0, indices)
 
 
 class StreamLoader(TrainLoader):

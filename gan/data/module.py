@@ -12,7 +12,7 @@ from torch import Tensor
 from gan.data.decode import Frame
 from gan.data.loaders import MemoryLoader, StreamLoader, TrainLoader, stream
 from gan.data.order import Order
-from gan.data.sources import Source, pixel_hash, source_hash
+from gan.data.sources import MemorySource, Source
 
 # A split beyond either is streamed. The second is what one core decodes in about ten seconds.
 MAX_DECODED_BYTES = 2**30
@@ -61,7 +61,6 @@ class ImageData(LightningDataModule, ABC):
         self.name = name
         self.num_workers = num_workers
         self._sources: dict[str, Source] = {}
-        self._memory: dict[str, Tensor] = {}
 
     @abstractmethod
     def open(self, split: str) -> Source:
@@ -82,14 +81,14 @@ class ImageData(LightningDataModule, ABC):
     def setup(self, stage: str) -> None:
         """Decode the training images, if they are to lie in memory."""
         if stage == "fit":
-            self._in_memory("train")
+            self._loaded("train")
 
     def train_dataloader(self) -> TrainLoader:
         """Return the endless batches of this process, from the trainer's step on."""
         trainer = self.trainer
         assert trainer is not None
         module: Any = trainer.lightning_module
-        source = self.source("train")
+        source = self._loaded("train")
         order = Order(
             num_images=len(source),
             batch_size=self.batch_size,
@@ -99,10 +98,9 @@ class ImageData(LightningDataModule, ABC):
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
-        images = self._in_memory("train")
-        if images is None:
-            return StreamLoader(source, order, lambda: trainer.global_step, self.num_workers)
-        return MemoryLoader(images, source.labels, order, lambda: trainer.global_step)
+        if isinstance(source, MemorySource):
+            return MemoryLoader(source.images, source.labels, order, lambda: trainer.global_step)
+        return StreamLoader(source, order, lambda: trainer.global_step, self.num_workers)
 
     # Evaluation happens in callbacks: the loops of validate, test and predict run once, over nothing.
 
@@ -124,15 +122,14 @@ class ImageData(LightningDataModule, ABC):
 
     def reference(self, split: str) -> Iterator[Tensor]:
         """Yield all images of a split in their order, unmirrored: uint8 (n, channels, size, size) a time."""
-        images = self._in_memory(split)
-        if images is not None:
-            yield from torch.split(images, _REFERENCE_BATCH)
+        source = self._loaded(split)
+        if isinstance(source, MemorySource):
+            yield from torch.split(source.images, _REFERENCE_BATCH)
             return
-        source = self.source(split)
-        starts = range(0, len(source), _REFERENCE_BATCH)
-        blocks = (np.arange(start, min(start + _REFERENCE_BATCH, len(source))) for start in starts)
-        for batch, _ in stream(source, ((block, np.zeros(len(block), np.bool_)) for block in blocks), self.num_workers):
-            yield batch
+        blocks = torch.split(torch.arange(len(source)), _REFERENCE_BATCH)
+        requests = ((block.numpy(), np.zeros(len(block), np.bool_)) for block in blocks)
+        for images, _ in stream(source, requests, self.num_workers):
+            yield images
 
     def content_hash(self, split: str) -> str:
         """Return a sha256 (hex) that changes when the images of a split do.
@@ -140,16 +137,16 @@ class ImageData(LightningDataModule, ABC):
         It covers the pixels at this size, in their order, of a split that lies in memory; of a streamed one the content
         of its files and what they are made to fit, since decoding all of them only to name them would take minutes.
         """
-        images = self._in_memory(split)
-        return source_hash(self.source(split)) if images is None else pixel_hash(images)
+        return self._loaded(split).content_hash()
 
-    def _in_memory(self, split: str) -> Tensor | None:
+    def _loaded(self, split: str) -> Source:
+        """Return a split, from memory if it is small enough."""
         source = self.source(split)
         if source.decoded_bytes > MAX_DECODED_BYTES or source.encoded_bytes > MAX_ENCODED_BYTES:
-            return None
-        if split not in self._memory:
-            self._memory[split] = source.load()
-        return self._memory[split]
+            return source
+        if not isinstance(source, MemorySource):
+            source = self._sources[split] = MemorySource(source.load(), source.labels)
+        return source
 
 
 def _check_at_least(name: str, value: int, least: int) -> None:

@@ -44,7 +44,7 @@ class Published(ImageData):
         num_workers: int = 0,
     ) -> None:
         super().__init__(batch_size, flip, frame, num_classes, type(self).__name__.lower(), num_workers)
-        self.root = root
+        self.root = root = os.path.expanduser(root)
         self.page = page
         self.tree = ImageTree(root) if _holds_images(root) else None
         if self.tree is None:
@@ -89,7 +89,7 @@ class CIFAR10(Published):
     """CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 photographs of ten classes, 32x32.
 
     Args:
-        root: See `Published`.
+        root: Folder to download to; or a zip or folder of images (train/<class>/*.png), as `gan.data.Folder` reads.
         batch_size: Real images of one discriminator update, all processes together.
         flip: Mirror images left to right at random; on, as photographs are as likely either way.
     """
@@ -110,7 +110,7 @@ class CIFAR100(Published):
     """CIFAR-100 (Krizhevsky 2009): 50,000 and 10,000 photographs of a hundred classes, 32x32.
 
     Args:
-        root: See `Published`.
+        root: Folder to download to; or a zip or folder of images (train/<class>/*.png), as `gan.data.Folder` reads.
         batch_size: Real images of one discriminator update, all processes together.
         flip: Mirror images left to right at random; on, as photographs are as likely either way.
     """
@@ -134,7 +134,7 @@ class STL10(Published):
     classes only, the unlabeled ones more.
 
     Args:
-        root: See `Published`; class folders are passed over.
+        root: Folder to download to; or a zip or folder of images (train/*.png), as `gan.data.Folder` reads.
         image_size: Height and width that images are resized to.
         batch_size: Real images of one discriminator update, all processes together.
         flip: Mirror images left to right at random; on, as photographs are as likely either way.
@@ -162,15 +162,15 @@ class MNIST(Published):
     The margin makes 32x32 of them and leaves their pixels as they are, which resizing would blur.
 
     Args:
-        root: See `Published`.
-        image_size: Height and width; other than 32, the padded images are resized.
+        root: Folder to download to; or a zip or folder of images (train/<class>/*.png), as `gan.data.Folder` reads.
+        image_size: Height and width; above 32, the padded images are resized.
         batch_size: Real images of one discriminator update, all processes together.
         flip: Mirror images left to right at random; off, as a mirrored digit is none.
     """
 
     def __init__(self, root: str = "data", image_size: int = 32, batch_size: int = 64, flip: bool = False) -> None:
         page = "https://ossci-datasets.s3.amazonaws.com/mnist/"
-        super().__init__(root, page, batch_size, flip, Frame(image_size, 1, margin=2), num_classes=10)
+        super().__init__(root, page, batch_size, flip, Frame(image_size, 1, canvas=min(image_size, 32)), num_classes=10)
 
     def read(self, split: str, download: bool) -> ArraySource:
         """Return a split from `MNIST/raw`."""
@@ -186,15 +186,15 @@ class FashionMNIST(Published):
     The margin makes 32x32 of them and leaves their pixels as they are, which resizing would blur.
 
     Args:
-        root: See `Published`.
-        image_size: Height and width; other than 32, the padded images are resized.
+        root: Folder to download to; or a zip or folder of images (train/<class>/*.png), as `gan.data.Folder` reads.
+        image_size: Height and width; above 32, the padded images are resized.
         batch_size: Real images of one discriminator update, all processes together.
         flip: Mirror images left to right at random; off, as the shoes all point to the left.
     """
 
     def __init__(self, root: str = "data", image_size: int = 32, batch_size: int = 64, flip: bool = False) -> None:
         page = "https://github.com/zalandoresearch/fashion-mnist"
-        super().__init__(root, page, batch_size, flip, Frame(image_size, 1, margin=2), num_classes=10)
+        super().__init__(root, page, batch_size, flip, Frame(image_size, 1, canvas=min(image_size, 32)), num_classes=10)
 
     def read(self, split: str, download: bool) -> ArraySource:
         """Return a split from `FashionMNIST/raw`."""
@@ -208,7 +208,7 @@ class CelebA(Published):
     """CelebA (Liu et al. 2015), aligned: 162,770 and 19,962 faces, 178x218, cropped to their middle square.
 
     Args:
-        root: See `Published`; class folders are passed over.
+        root: Folder to download to; or a zip or folder of images (train/*.png), as `gan.data.Folder` reads.
         image_size: Height and width that the 178x178 middles are resized to.
         batch_size: Real images of one discriminator update, all processes together.
         flip: Mirror images left to right at random; on, as photographs are as likely either way.
@@ -227,6 +227,8 @@ class CelebA(Published):
 
         names = CelebA(self.root, split=split, download=download).filename
         files = FolderFiles(os.path.join(self.root, CelebA.base_folder, "img_align_celeba"))
+        if missing := set(names) - files.sizes.keys():
+            raise FileNotFoundError(f"{len(missing)} images are missing from {files.root!r}, as {min(missing)!r}")
         return FileSource(files, dict.fromkeys(names, 0), self.frame)
 
 

@@ -41,7 +41,14 @@ class Source(ABC):
 
     @abstractmethod
     def contents(self) -> Iterator[bytes]:
-        """Yield what the images are made from, image by image."""
+        """Yield what each image is made from."""
+
+    def content_hash(self) -> str:
+        """Return the sha256 (hex) of what the images are made from and what they are made to fit."""
+        digest = hashlib.sha256(repr((len(self), self.frame)).encode())
+        for content in self.contents():
+            digest.update(hashlib.sha256(content).digest())
+        return digest.hexdigest()
 
     def load(self) -> Tensor:
         """Return all images: uint8 (n, channels, size, size)."""
@@ -49,6 +56,26 @@ class Source(ABC):
         for index in range(len(self)):
             images[index] = self[index]
         return images
+
+
+class MemorySource(Source):
+    """Images that fit already.
+
+    Args:
+        images: uint8 (n, channels, size, size).
+        labels: int64 (n,).
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        super().__init__(Frame(images.shape[-1], images.shape[1]), labels)
+        self.images = images
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.images[index]
+
+    def contents(self) -> Iterator[bytes]:
+        """Yield the pixels."""
+        return (image.tobytes() for image in self.images.numpy())
 
 
 class ArraySource(Source):
@@ -98,18 +125,3 @@ class FileSource(Source):
     def contents(self) -> Iterator[bytes]:
         """Yield the files."""
         return (self.files.read(name) for name in self.names)
-
-
-def pixel_hash(images: Tensor) -> str:
-    """Return the sha256 (hex) of the shape and the pixels of a set in memory."""
-    digest = hashlib.sha256(repr(tuple(images.shape)).encode())
-    digest.update(images.numpy().data)
-    return digest.hexdigest()
-
-
-def source_hash(source: Source) -> str:
-    """Return the sha256 (hex) of the frame and what is decoded to fit it."""
-    digest = hashlib.sha256(repr((len(source), source.frame)).encode())
-    for content in source.contents():
-        digest.update(hashlib.sha256(content).digest())
-    return digest.hexdigest()
