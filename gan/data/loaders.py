@@ -1,6 +1,5 @@
 """Endless training batches, from memory or streamed; both give the same bits."""
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
@@ -104,7 +103,7 @@ def stream(source: Source, requests: Iterable[tuple[Indices, Flips]], num_worker
         _Batches(source),
         batch_size=None,  # a request is a whole batch
         sampler=requests,
-        num_workers=min(num_workers, os.cpu_count() or 1),
+        num_workers=num_workers,
         generator=torch.Generator(),  # else it draws its workers' seed from the global generator
     )
     for batch in loader:

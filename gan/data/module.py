@@ -1,5 +1,6 @@
 """What every data set gives to training and to the metrics."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
@@ -31,7 +32,7 @@ class ImageData(LightningDataModule, ABC):
         frame: What the images are made to fit.
         num_classes: Number of classes; 0 if there are no labels.
         name: Name of the set.
-        num_workers: Worker processes of a streamed set.
+        num_workers: Worker processes of a streamed set, at most one for each core that this process may use.
 
     Attributes:
         image_size: Height and width.
@@ -59,7 +60,7 @@ class ImageData(LightningDataModule, ABC):
         self.channels = frame.channels
         self.num_classes = num_classes
         self.name = name
-        self.num_workers = num_workers
+        self.num_workers = min(num_workers, _cores())
         self._sources: dict[str, Source] = {}
 
     @abstractmethod
@@ -147,6 +148,10 @@ class ImageData(LightningDataModule, ABC):
         if not isinstance(source, MemorySource):
             source = self._sources[split] = MemorySource(source.load(), source.labels)
         return source
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_at_least(name: str, value: int, least: int) -> None:

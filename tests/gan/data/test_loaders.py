@@ -1,0 +1,99 @@
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from image_files import encode, noise, write_folder, write_zip
+
+from gan.data.decode import Frame
+from gan.data.files import open_files
+from gan.data.loaders import MemoryLoader, StreamLoader
+from gan.data.order import Order
+from gan.data.sources import FileSource
+
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes")
+
+ORDER = Order(num_images=10, batch_size=8, discriminator_steps=2, seed=3, flip=True)
+
+
+@pytest.fixture(params=[write_folder, write_zip])
+def source(request, tmp_path):
+    """Ten images of one size, in two classes."""
+    files = {f"{name}.png": encode(noise(9, 12, 3, seed=ord(name))) for name in "abcdefghij"}
+    root = request.param(tmp_path / "set", files)
+    return FileSource(open_files(root), {name: index % 2 for index, name in enumerate(files)}, Frame(6, 3))
+
+
+def memory(source, first_step=0, order=ORDER):
+    return MemoryLoader(source.load(), source.labels, order, lambda: first_step)
+
+
+def take(loader, steps):
+    return list(islice(loader, steps))
+
+
+def assert_same(ours, theirs):
+    assert len(ours) == len(theirs)
+    for batch, other in zip(ours, theirs, strict=True):
+        assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(batch, other, strict=True))
+
+
+def test_a_batch_is_what_the_order_says(source):
+    (images, labels), *_ = take(memory(source, first_step=4), 1)
+    assert images.shape == (2 * 8, 3, 6, 6)
+    assert images.dtype == torch.uint8
+    assert images.is_contiguous()
+    for image, label, index, flip in zip(images, labels, *ORDER.batch(4), strict=True):
+        expected = np.asarray(source[index])[..., ::-1] if flip else np.asarray(source[index])
+        assert np.array_equal(image, expected)
+        assert label == index % 2
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_streamed_batches_have_the_same_bits(source, num_workers):
+    streamed = take(StreamLoader(source, ORDER, lambda: 3, num_workers), 6)
+    assert_same(streamed, take(memory(source, first_step=3), 6))
+
+
+@pytest.mark.parametrize("first_step", [1, 5, 9])  # 16 images a step: epochs of 10 end within and between updates
+def test_to_start_at_a_step_is_to_skip_those_before(source, first_step):
+    assert_same(take(memory(source, first_step), 4), take(memory(source), first_step + 4)[first_step:])
+
+
+def test_the_step_is_asked_for_when_the_iteration_begins(source):
+    step = 0
+    loader = MemoryLoader(source.load(), source.labels, ORDER, lambda: step)
+    step = 6
+    assert_same(take(loader, 2), take(memory(source, 6), 2))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_the_global_generator_is_left_alone(source, num_workers):
+    before = torch.get_rng_state()
+    take(StreamLoader(source, ORDER, lambda: 0, num_workers), 1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_damaged_image_is_named_in_one_line(tmp_path, num_workers):
+    files = open_files(write_folder(tmp_path, {"a.png": encode(noise(6, 6, 3)), "b.png": b"nothing"}))
+    pair = Order(num_images=2, batch_size=2, discriminator_steps=1, seed=0, flip=False)
+    loader = StreamLoader(FileSource(files, {"a.png": 0, "b.png": 0}, Frame(6, 3)), pair, lambda: 0, num_workers)
+    with pytest.raises(ValueError, match=r"^'b.png' in '.*' is no image \(7 bytes\)$"):
+        take(loader, 1)
+
+
+def test_a_batch_is_its_reader_s_own(source):
+    loader = memory(source)
+    first = take(loader, 1)[0][0].clone()
+    take(loader, 1)[0][0].zero_()
+    assert torch.equal(take(loader, 1)[0][0], first)
+
+
+def test_a_checkpoint_of_another_order_is_reported(source, recwarn):
+    loader = memory(source)
+    loader.load_state_dict(loader.state_dict())
+    assert not recwarn
+    other = memory(source, order=Order(num_images=10, batch_size=4, discriminator_steps=2, seed=3, flip=True))
+    with pytest.warns(UserWarning, match="not the checkpoint's: batch_size was 8, is 4"):
+        other.load_state_dict(loader.state_dict())
