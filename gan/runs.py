@@ -16,12 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 _STEP = re.compile(r"step_(\d+)\.ckpt")
+
+
+def run_folder(trainer: Trainer) -> Path | None:
+    """Return the folder of the trainer's run; None if it keeps none.
+
+    Unlike `trainer.log_dir` this is no collective: it may be asked for by one process alone.
+    """
+    return next((Path(logger.log_dir) for logger in trainer.loggers if isinstance(logger, RunLogger)), None)
 
 
 def checkpoint_path(run: Path, step: int) -> Path:

@@ -12,7 +12,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint as LightningCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 
-from gan.runs import CHECKPOINTS, checkpoint_path, checkpoints
+from gan.runs import CHECKPOINTS, checkpoint_path, checkpoints, run_folder
 
 
 class Checkpoint(LightningCheckpoint):
@@ -40,23 +40,23 @@ class Checkpoint(LightningCheckpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the start of a new run, so that it can be continued whenever it is killed."""
-        if trainer.log_dir is None or trainer.ckpt_path is not None:
+        if (run := run_folder(trainer)) is None or trainer.ckpt_path is not None:
             return
         if self.monitor is not None and self.monitor not in trainer.callback_metrics:
             known = ", ".join(sorted(trainer.callback_metrics)) or "none: no metrics are configured"
             raise ValueError(f"Checkpoint: monitor must be a metric of this run ({known}), got {self.monitor!r}")
-        self._save(trainer)
+        self._save(trainer, run)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save, every n steps, after the last one, and when the metric is better than ever."""
-        if trainer.log_dir is None:
+        if (run := run_folder(trainer)) is None:
             return
         if self._is_best(trainer):
-            _save(trainer, Path(trainer.log_dir, CHECKPOINTS, "best.ckpt"))
+            _save(trainer, run / CHECKPOINTS / "best.ckpt")
         if trainer.global_step % self.every_n_steps == 0 or trainer.global_step == trainer.max_steps:
-            self._save(trainer)
+            self._save(trainer, run)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value so far."""
@@ -73,13 +73,12 @@ class Checkpoint(LightningCheckpoint):
         self.best = float(value)
         return True
 
-    def _save(self, trainer: Trainer) -> None:
-        assert trainer.log_dir is not None
+    def _save(self, trainer: Trainer, run: Path) -> None:
         for logger in trainer.loggers:
             logger.save()  # what was logged up to this step must be on the disk before the step counts as saved
-        _save(trainer, checkpoint_path(Path(trainer.log_dir), trainer.global_step))
+        _save(trainer, checkpoint_path(run, trainer.global_step))
         if self.keep:
-            _remove_old(Path(trainer.log_dir), self.keep)
+            _remove_old(run, self.keep)
 
 
 def _save(trainer: Trainer, path: Path) -> None:

@@ -1,7 +1,6 @@
 """The progress bar, and what is said when a run is over."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
@@ -9,6 +8,8 @@ from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+
+from gan.runs import run_folder
 
 SECONDS_BETWEEN_UPDATES = 0.5
 
@@ -74,9 +75,8 @@ class Progress(ProgressBar):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the bar and sum up."""
         self._stop()
-        if trainer.log_dir is None:
+        if (run := run_folder(trainer)) is None:
             return
-        run = Path(trainer.log_dir)
         self.print(f"\nGenerator step {trainer.global_step} of {trainer.max_steps}. The run is in {run}")
         for name, value in sorted(trainer.callback_metrics.items()):
             if "operator_norm" not in name:

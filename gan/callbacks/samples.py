@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gan.module import GAN
 from gan.networks import Generator
+from gan.runs import run_folder
 
 
 class SampleGrid(Callback):
@@ -47,12 +48,12 @@ class SampleGrid(Callback):
     @rank_zero_only
     def _write(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, GAN)
-        if trainer.log_dir is None:
+        if (run := run_folder(trainer)) is None:
             return
         count = self.rows * self.columns
         labels = _class_columns(pl_module.generator, self.rows, self.columns) if pl_module.conditional else None
         image = tile(pl_module.sample(count, labels).cpu(), self.columns)
-        write_png(image, Path(trainer.log_dir, "samples", f"step_{trainer.global_step:08d}.png"))
+        write_png(image, run / "samples" / f"step_{trainer.global_step:08d}.png")
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("samples", image, trainer.global_step)

@@ -1,0 +1,184 @@
+import copy
+from itertools import product
+
+import pytest
+import torch
+from conftest import small_networks
+from torch import nn
+
+from convnorm import ConvNorm
+from gan.norms import (
+    LAYERS,
+    Batch,
+    BatchNorm,
+    ConditionalBatch,
+    ConditionalBatchNorm,
+    Conv,
+    Group,
+    Instance,
+    Layer,
+    Norm,
+    NormSite,
+    Spectral,
+    Weight,
+    normalize,
+)
+
+NORMS = [Spectral(), Weight(), Conv(), Conv(affine=False), Batch(), ConditionalBatch(), Layer(), Instance(), Group(4)]
+COMBINATIONS = [
+    [],
+    *([norm] for norm in NORMS),
+    [Spectral(), Batch()],
+    [Conv(), Spectral()],
+    [Spectral(), Conv()],
+    [Conv(), Batch()],
+    [Weight(), Layer()],
+    [Spectral(), ConditionalBatch()],
+]
+
+
+def name(norms):
+    return "+".join(type(norm).__name__ for norm in norms) or "none"
+
+
+def test_every_norm_of_the_module_is_tested():
+    assert {type(norm) for norm in NORMS} == set(Norm.__subclasses__())
+
+
+@pytest.mark.parametrize("part", ["generator", "discriminator"])
+@pytest.mark.parametrize("norms", COMBINATIONS, ids=name)
+def test_product_of_norms_and_networks(norms, part, architecture):
+    plain = small_networks(architecture)[part == "discriminator"]
+    inputs = torch.randn(4, 8) if part == "generator" else torch.randn(4, 1, 32, 32)
+    y = torch.tensor([0, 3, 9, 3])
+    shape = plain(inputs, y).shape
+    network = normalize(plain, norms)
+    assert network is plain
+
+    output = network(inputs, y)
+    assert output.shape == shape
+    assert output.isfinite().all()
+    (output * torch.randn_like(output)).sum().backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None] == []
+    assert all(p.grad.isfinite().all() for p in network.parameters())
+
+    twin = copy.deepcopy(network)
+    reloaded = normalize(small_networks(architecture)[part == "discriminator"], norms)
+    reloaded.load_state_dict(network.state_dict())
+    expected = network.eval()(inputs, y)
+    torch.testing.assert_close(twin.eval()(inputs, y), expected, rtol=0, atol=0)
+    torch.testing.assert_close(reloaded.eval()(inputs, y), expected, rtol=0, atol=0)
+
+
+LAYERS_AND_INPUTS = [
+    (lambda: nn.Linear(6, 5), (4, 6)),
+    (lambda: nn.Conv2d(6, 5, 3, padding=1), (4, 6, 8, 8)),
+    (lambda: nn.Conv2d(6, 5, 4, stride=2, padding=1), (4, 6, 8, 8)),
+    (lambda: nn.Conv2d(6, 5, 1), (4, 6, 8, 8)),
+    (lambda: nn.Conv2d(6, 6, 3, padding=1, groups=3), (4, 6, 8, 8)),
+    (lambda: nn.ConvTranspose2d(6, 5, 4, stride=2, padding=1), (4, 6, 8, 8)),
+    (lambda: nn.Embedding(6, 5), None),
+    (lambda: NormSite(6), (4, 6, 8, 8)),
+]
+
+
+@pytest.mark.parametrize(
+    ("norm", "case"),
+    list(product([*NORMS[:5], Layer(), Instance(), Group(3)], LAYERS_AND_INPUTS)),
+    ids=lambda value: type(value).__name__ if isinstance(value, Norm) else type(value[0]()).__name__,
+)
+def test_product_of_norms_and_layers(norm, case):
+    """A norm gives a module of the same shape for the sites it knows, and leaves the others alone."""
+    torch.manual_seed(0)
+    make, shape = case
+    layer = make()
+    x = torch.tensor([0, 1, 5, 2]) if shape is None else torch.randn(shape)
+    expected = layer(x).shape
+    known = isinstance(layer, norm.sites)
+    result = norm(layer)
+    assert (result is not layer or hasattr(layer, "parametrizations")) == known
+    y = result(x)
+    assert y.shape == expected
+    if known:
+        y.square().sum().backward()
+        assert all(parameter.grad is not None for parameter in result.parameters())
+        clone = copy.deepcopy(result)
+        clone.load_state_dict(result.state_dict())
+        torch.testing.assert_close(clone.eval()(x), result.eval()(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("network", "norms", "missing"),
+    [
+        (lambda: nn.Sequential(nn.Linear(2, 2)), [Conv()], "Conv finds nothing to normalize in Sequential"),
+        (lambda: nn.Sequential(nn.Linear(2, 2)), [Batch()], "Batch finds nothing to normalize in Sequential: no NormSite"),
+        (lambda: nn.Sequential(nn.Conv2d(2, 2, 3)), [Spectral(), Layer()], "Layer finds nothing"),
+        (lambda: nn.Sequential(NormSite(2)), [Batch(), Spectral()], "Spectral finds nothing"),
+        (lambda: nn.Sequential(NormSite(2)), [Weight()], "Weight finds nothing"),
+        (lambda: nn.Sequential(NormSite(2)), [ConditionalBatch()], "ConditionalBatch needs labelled data"),
+        (lambda: nn.Sequential(NormSite(6)), [Group(4)], "4 groups do not divide 6 channels"),
+        (lambda: nn.Sequential(nn.Linear(2, 2)), [Spectral()], None),
+        (lambda: nn.Sequential(nn.Conv2d(2, 2, 3)), [Conv(), Spectral()], None),  # nothing left is not nothing there
+        (lambda: nn.Sequential(nn.Conv2d(2, 2, 3), NormSite(2)), [Batch(), Layer()], None),
+        (lambda: nn.Sequential(nn.Conv2d(2, 2, 3), NormSite(2)), [Conv(), Batch()], None),
+    ],
+)
+def test_which_combinations_raise(network, norms, missing):
+    if missing is None:
+        normalize(network(), norms)
+        return
+    with pytest.raises(ValueError, match=missing):
+        normalize(network(), norms)
+
+
+def test_what_combinations_apply():
+    _, discriminator = small_networks("sngan_cnn")
+    normalize(discriminator, [Conv(), Spectral()])
+    kinds = {name: type(module) for name, module in discriminator.named_modules()}
+    assert kinds["convs.0"] is ConvNorm
+    assert hasattr(discriminator.head.linear, "parametrizations")
+    assert not hasattr(discriminator.convs[0].layer, "parametrizations")
+
+    _, discriminator = small_networks("sngan_cnn")
+    normalize(discriminator, [Spectral(), Batch()])
+    assert hasattr(discriminator.convs[0], "parametrizations")
+    assert all(isinstance(norm, BatchNorm) for norm in discriminator.norms)
+
+
+def test_spectral_norm_of_every_layer_is_one():
+    _, discriminator = small_networks("sngan_cnn")
+    normalize(discriminator, [Spectral(power_iterations=50)])
+    discriminator(torch.randn(1, 1, 32, 32))
+    for module in discriminator.modules():
+        if isinstance(module, LAYERS):
+            top = torch.linalg.matrix_norm(module.weight.flatten(1), 2)
+            assert float(top) == pytest.approx(1, rel=1e-3)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(7, 5), nn.Conv2d(7, 5, 3), nn.ConvTranspose2d(7, 5, 3)])
+def test_weight_norm_has_one_gain_for_each_output(layer):
+    gain = Weight()(layer).parametrizations.weight.original0
+    assert gain.numel() == 5
+
+
+def test_conditional_batch_norm_by_hand():
+    norm = ConditionalBatchNorm(channels=1, num_classes=2)
+    with torch.no_grad():
+        norm.gain.weight[:] = torch.tensor([[1.0], [10.0]])
+        norm.bias.weight[:] = torch.tensor([[0.0], [5.0]])
+    x = torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1)  # mean 0, variance 1
+    y = norm(x, torch.tensor([0, 1])).flatten()
+    torch.testing.assert_close(y, torch.tensor([-1.0, 15.0]), atol=1e-4, rtol=0)
+
+
+def test_the_last_norm_of_the_conditional_resnet_is_unconditional():
+    generator = normalize(small_networks("sngan_resnet")[0], [ConditionalBatch()])
+    assert isinstance(generator.norm, BatchNorm)
+    assert isinstance(generator.blocks[0].norm1, ConditionalBatchNorm)
+
+
+def test_weights_of_a_normalized_network_are_those_it_was_built_with():
+    """Initialization happens before the norms, and is not lost."""
+    plain, _ = small_networks("sngan_cnn")
+    weight = plain.convs[0].weight.clone()
+    assert torch.equal(normalize(plain, [Conv()]).convs[0].layer.weight, weight)
