@@ -20,10 +20,10 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.utils import parametrizations
 
 import convnorm
+from gan.strategy import sum_over_processes
 
 LAYERS: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
 Network = TypeVar("Network", bound=nn.Module)
@@ -207,9 +207,9 @@ class BatchNorm(nn.BatchNorm2d):
     def _forward_over_processes(self, x: Tensor) -> Tensor:
         summand = x if x.dtype.itemsize >= 4 else x.float()  # sums of half precision numbers overflow and lose digits
         count = x.numel() // x.shape[1] * dist.get_world_size()
-        mean = all_reduce(summand.sum((0, 2, 3))) / count
+        mean = sum_over_processes(summand.sum((0, 2, 3))) / count
         centred = summand - mean[:, None, None]
-        var = all_reduce(centred.square().sum((0, 2, 3))) / count
+        var = sum_over_processes(centred.square().sum((0, 2, 3))) / count
         self._track(mean, var * count / (count - 1))
         normalized = centred * (var + self.eps).rsqrt()[:, None, None]
         if self.affine:

@@ -6,12 +6,13 @@ the backward pass of an update the gradients of the network in question are aver
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from pytorch_lightning.overrides.distributed import _sync_module_states
 from pytorch_lightning.strategies import DDPStrategy, StrategyRegistry
-from torch import nn
+from torch import Tensor, nn
 
 
 class GANStrategy(DDPStrategy):
@@ -28,6 +29,26 @@ class GANStrategy(DDPStrategy):
 def use_as_default() -> None:
     """Make `strategy: auto` and `ddp` mean `GANStrategy` from now on, in this process."""
     StrategyRegistry.register("ddp", GANStrategy, "one network's gradients at a time", override=True)
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum is its own adjoint: what flows back into each process' term is the sum of what all do with the sum."""
+
+    @staticmethod
+    def forward(ctx: Any, term: Tensor) -> Tensor:
+        total = term.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return sum_over_processes(gradients[0])
+
+
+def sum_over_processes(term: Tensor) -> Tensor:
+    """Return the sum of every process' tensor, differentiable any number of times."""
+    total: Tensor = _SumOverProcesses.apply(term)
+    return total
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
