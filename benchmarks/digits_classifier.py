@@ -4,19 +4,16 @@ Four fifths of the digits train it, the last fifth (in scikit-learn's order: oth
 one machine; about a minute on one core. Writes gan/metrics/digits.pt.
 """
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan.data import Digits
 from gan.images import to_float
-from gan.metrics.features import digits_body
+from gan.metrics.digits import WEIGHTS, digits_body
 
 EPOCHS = 40
 BATCH = 64
-WEIGHTS = Path(__file__).parents[1] / "gan" / "metrics" / "digits.pt"
 
 
 def shifted(images: Tensor) -> Tensor:

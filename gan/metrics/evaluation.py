@@ -1,161 +1,208 @@
-"""The callback that measures a GAN while it trains, and in `validate` and `test`."""
+"""The callback that scores a GAN while it trains, and in `validate` and `test`."""
 
 import time
+from dataclasses import replace
+from functools import partial
+from itertools import chain
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.trainer.states import TrainerFn
-from torch import Tensor, nn
+from torch import nn
 
-from gan.metrics.collect import Collected
+from gan.data import Folder, ImageData
+from gan.metrics.collapse import Collapse
 from gan.metrics.evaluator import Evaluator, Progress
 from gan.metrics.exactness import exact_inference
+from gan.metrics.features import resize_of
 from gan.metrics.frechet import Frechet
+from gan.metrics.image_set import ImageSet, sampled, stored
 from gan.metrics.inception_score import InceptionScore
+from gan.metrics.plan import announcement, default_plan
 from gan.metrics.protocol import Protocol
 from gan.metrics.score import Score
+from gan.metrics.statistics import Collected
+
+SEED = 0  # of the samples, in every run: curves differ by the generators, not by the luck of the draw
 
 
 class Evaluation(Callback):
-    """Scores samples of the generator against real images: every so many steps of `fit`, in `validate` and in `test`.
+    """Scores generated images against real ones: every so many steps of `fit`, in `validate` and in `test`.
 
-    The samples are the same stream each time: a curve shows the generator, not the luck of the draw. The training sees
-    nothing of it: no random number is drawn, no mode or gradient changes, no network enters the checkpoint.
+    The training sees nothing of it: no random number is drawn, no mode or gradient changes, no network enters the
+    checkpoint.
 
     Args:
         features: The feature network, see `gan.metrics.features`.
         scores: What to compute.
-        num_samples: How many images are generated.
-        every_n_steps: How often in `fit`, in generator steps.
-        batch_size: Images at a time, in every process.
+        num_samples: How many images are generated; None: 10,000, on a CPU 2,000.
+        every_n_steps: How often in `fit`, in generator steps; None: 1,000, on a CPU 5,000.
+        batch_size: Images at a time, in every process; None: 128, on a CPU 16.
         split: The split of the data that `fit` and `validate` compare with; `test` takes "test".
-        seed: Seed of the samples.
+        collapse: When a training is to be stopped because its generator has collapsed; None: never.
+        images: A folder or zip whose images `validate` and `test` score instead of the generator's.
     """
 
     def __init__(
         self,
         features: nn.Module,
         scores: list[Score] = [Frechet(), InceptionScore()],  # noqa: B006, B008 (never changed; a list in YAML)
-        num_samples: int = 10_000,
-        every_n_steps: int = 1_000,
-        batch_size: int = 64,
+        num_samples: int | None = None,
+        every_n_steps: int | None = None,
+        batch_size: int | None = None,
         split: str = "train",
-        seed: int = 0,
+        collapse: Collapse | None = None,
+        images: str | None = None,
     ) -> None:
-        for name, value in (("num_samples", num_samples), ("every_n_steps", every_n_steps), ("batch_size", batch_size)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        self.evaluator = Evaluator(features, scores, batch_size)
-        self.num_samples = num_samples
-        self.every_n_steps = every_n_steps
+        chosen = {"num_samples": num_samples, "every_n_steps": every_n_steps, "batch_size": batch_size}
+        self._chosen = {name: value for name, value in chosen.items() if value is not None}
+        self.plan = replace(default_plan("cpu"), **self._chosen)
+        self.evaluator = Evaluator(features, scores)
         self.split = split
-        self.seed = seed
+        self.collapse = collapse
+        self.images = images
         self._references: dict[str, Collected] = {}
         self._protocol_logged = False
 
+    # When
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find out before the first step what could not work at the first evaluation."""
-        if stage != "predict":
-            data = _data(trainer)
-            split = "test" if stage == "test" else self.split
-            self.evaluator.check(next(data.reference(split))[:1], self.num_samples, data.num_images(split))
+        if stage == "predict":
+            return
+        data, split = _data(trainer), "test" if stage == "test" else self.split
+        self.plan = replace(default_plan(trainer.strategy.root_device.type), **self._chosen)
+        image = torch.zeros(1, data.channels, data.image_size, data.image_size, dtype=torch.uint8)
+        self.evaluator.check(image, self._scored(trainer, pl_module).total, data.num_images(split))
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what the evaluations will cost."""
+        data = _data(trainer)
+        files = self.evaluator.reference_files(data.content_hash(self.split)).values()
+        num_reference = 0 if all(file.exists() for file in files) else data.num_images(self.split)
+        seconds = self._seconds_per_batch(pl_module) / trainer.world_size
+        _say(trainer, announcement(self.plan, seconds, num_reference))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure the untrained generator, so that the curve has a first point."""
+        """Score the untrained generator, so that the curve has a first point."""
+        self._training_since, self._evaluating = time.perf_counter(), 0.0
         if trainer.global_step == 0 and trainer.ckpt_path is None:
-            self.evaluate(trainer, pl_module, self.split)
+            self._evaluate_in_fit(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Measure every so many generator steps."""
-        if trainer.global_step % self.every_n_steps == 0:
-            self.evaluate(trainer, pl_module, self.split)
+        """Score every so many generator steps."""
+        if trainer.global_step % self.plan.every_n_steps == 0:
+            self._evaluate_in_fit(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure and print in `validate`; in `fit` the steps decide."""
+        """Score and print in `validate`; in `fit` the steps decide."""
         if trainer.state.fn == TrainerFn.VALIDATING:
-            self._print(trainer, *self.evaluate(trainer, pl_module, self.split))
+            self._evaluate_and_print(trainer, pl_module, self.split)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure and print in `test`."""
-        self._print(trainer, *self.evaluate(trainer, pl_module, "test"))
+        """Score and print in `test`."""
+        self._evaluate_and_print(trainer, pl_module, "test")
+
+    def state_dict(self) -> dict[str, float]:
+        """Return what stopping at a collapse has to remember."""
+        return {} if self.collapse is None else self.collapse.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Restore it."""
+        if self.collapse is not None and state_dict:
+            self.collapse.load_state_dict(state_dict)
+
+    # What
 
     def evaluate(self, trainer: Trainer, pl_module: Any, split: str) -> tuple[dict[str, float], Protocol]:
-        """Score the generator and publish the values; every process has to call it.
-
-        Returns:
-            The values by name, and how they were made.
-        """
-        started = time.perf_counter()
-        progress = _progress(trainer)
+        """Return the values by name, and how they were made; every process has to call it."""
+        data, images = _data(trainer), self._scored(trainer, pl_module)
         with exact_inference(pl_module.device.type):
-            self.evaluator.network.to(pl_module.device)
+            self.evaluator.to(pl_module.device)
             if split not in self._references:
-                self._references[split] = self._reference(trainer, pl_module, split)
-            generated = self.evaluator.generated(
-                lambda n, start: _sample(pl_module, n, self.seed, start), self.num_samples, progress
-            )
-            values = self.evaluator.compute(generated, self._references[split])
-        protocol = self._protocol(trainer, pl_module, split)
-        pl_module.publish({**values, "evaluation_seconds": time.perf_counter() - started})
+                real = stored(partial(data.reference, split), data.num_images(split), self.plan.batch_size)
+                self._references[split] = self.evaluator.reference(real, data.content_hash(split), _progress(trainer))
+            values = self.evaluator.evaluate(images, self._references[split], _progress(trainer))
+        return values, self._protocol(data, split, images.total, pl_module)
+
+    def _evaluate_in_fit(self, trainer: Trainer, pl_module: Any) -> None:
+        started = time.perf_counter()
+        values, protocol = self.evaluate(trainer, pl_module, self.split)
+        seconds = time.perf_counter() - started
+        self._evaluating += seconds
+        share = self._evaluating / (time.perf_counter() - self._training_since)
+        pl_module.publish({**values, "evaluation_seconds": seconds, "evaluation_share": share})
         self._log_protocol(trainer, protocol)
-        return values, protocol
+        if self.collapse is not None and self.collapse.has_come(values):
+            _say(trainer, f"stopped at generator step {trainer.global_step}: {self.collapse}")
+            trainer.should_stop = True
 
-    def _reference(self, trainer: Trainer, pl_module: Any, split: str) -> Collected:
-        data = _data(trainer)
-        return self.evaluator.reference(
-            lambda: data.reference(split),
-            data.num_images(split),
-            data.content_hash(split),
-            pl_module.device,
-            _progress(trainer),
-        )
+    def _evaluate_and_print(self, trainer: Trainer, pl_module: Any, split: str) -> None:
+        values, protocol = self.evaluate(trainer, pl_module, split)
+        pl_module.publish(values)
+        _say(trainer, "\n".join([*(f"{name}: {value:.17g}" for name, value in values.items()), str(protocol)]))
 
-    def _protocol(self, trainer: Trainer, pl_module: Any, split: str) -> Protocol:
-        data = _data(trainer)
-        network = self.evaluator.network
+    def _scored(self, trainer: Trainer, pl_module: Any) -> ImageSet:
+        """Return the images to be scored."""
+        plan = self.plan
+        if self.images is not None and not trainer.training:
+            return _folder(self.images, _data(trainer), plan.batch_size)
+        return sampled(lambda n, start: pl_module.sample(n, seed=SEED, start=start), plan.num_samples, plan.batch_size)
+
+    def _protocol(self, data: ImageData, split: str, num_scored: int, pl_module: Any) -> Protocol:
         return Protocol(
             features=self.evaluator.name,
             weights=self.evaluator.weights_hash,
-            resize=str(getattr(network, "resize", "the feature network's own")),
-            precision="float32",
+            resize=resize_of(self.evaluator.network),
             reference=f"{data.name}/{split}",
             reference_images=data.num_images(split),
-            reference_hash=data.content_hash(split)[:16],
-            samples=self.num_samples,
-            seed=self.seed,
-            generator=pl_module.weights_name,
-            normalization="evaluation mode",
+            reference_content=data.content_hash(split)[:16],
+            samples=num_scored,
+            source=self.images or f"{pl_module.weights_name} weights, seed {SEED}",
         )
 
+    def _seconds_per_batch(self, pl_module: Any) -> float:
+        """Return how long it takes to generate and look at a batch, after the first."""
+        with exact_inference(pl_module.device.type):
+            self.evaluator.to(pl_module.device)
+            for _ in range(2):
+                started = time.perf_counter()
+                features, _ = self.evaluator.extract(pl_module.sample(self.plan.batch_size, seed=SEED, start=0))
+                features.cpu()  # waits for the device
+        return time.perf_counter() - started
+
     def _log_protocol(self, trainer: Trainer, protocol: Protocol) -> None:
-        if self._protocol_logged or not trainer.is_global_zero:
-            return
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_text("protocol", str(protocol), trainer.global_step)
+        if not self._protocol_logged and trainer.is_global_zero:
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    logger.experiment.add_text("protocol", str(protocol), trainer.global_step)
         self._protocol_logged = True
 
-    def _print(self, trainer: Trainer, values: dict[str, float], protocol: Protocol) -> None:
-        if trainer.is_global_zero:
-            print(*(f"{name}: {value:.6g}" for name, value in values.items()), protocol, sep="\n")
+
+def _data(trainer: Trainer) -> ImageData:
+    data = getattr(trainer, "datamodule", None)
+    if not isinstance(data, ImageData):
+        raise ValueError(f"Evaluation needs an ImageData to compare with, got {type(data).__name__}")
+    return data
 
 
-def _sample(pl_module: Any, n: int, seed: int, start: int) -> Tensor:
-    images: Tensor = pl_module.sample(n, seed=seed, start=start)
-    return images
+def _folder(root: str, data: ImageData, batch_size: int) -> ImageSet:
+    folder = Folder(root, data.image_size, data.channels, flip=False)
+    total = sum(folder.num_images(split) for split in folder.splits)
+    return stored(lambda: chain.from_iterable(map(folder.reference, folder.splits)), total, batch_size)
 
 
-def _data(trainer: Trainer) -> Any:
-    """Return the data module (any with `reference`, `num_images`, `content_hash` and `name`)."""
-    if trainer.datamodule is None:  # type: ignore[attr-defined]
-        raise ValueError("Evaluation needs a data module to compare with, got none")
-    return trainer.datamodule  # type: ignore[attr-defined]
+def _say(trainer: Trainer, text: str) -> None:
+    if trainer.is_global_zero:
+        bar = trainer.progress_bar_callback
+        print(text) if bar is None else bar.print(text)
 
 
 def _progress(trainer: Trainer) -> Progress:
     """Return what shows the progress: the progress bar, if it can."""
-    show = getattr(trainer.progress_bar_callback, "evaluation_progress", None)
+    show: Progress | None = getattr(trainer.progress_bar_callback, "evaluation_progress", None)
     return show if show is not None and trainer.is_global_zero else lambda done, total: None

@@ -1,131 +1,128 @@
 """Scores of one set of images against another, from a single pass of the feature network over each."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from gan.metrics import reference
-from gan.metrics.collect import Collected, any_process, collect, my_blocks, split_blocks
-from gan.metrics.features import Features, name_of, weights_hash
+from gan.metrics.content import content_hash
+from gan.metrics.features import Features, checked, name_of
+from gan.metrics.image_set import ImageSet
+from gan.metrics.process import all_reduce, any_process, is_first_of_node, process_group
+from gan.metrics.reference import cache_file, load, save
 from gan.metrics.score import Score
-from gan.metrics.statistics import Batch, Statistics
+from gan.metrics.statistics import Batch, Collected, Statistics
 
 Progress = Callable[[int, int], None]  # images done, images in all
 
 
 class Evaluator:
-    """A feature network and the scores that are computed from its features.
+    """A feature network and the scores that are computed of its features.
 
     Args:
         network: The feature network.
         scores: The scores.
-        batch_size: Images at a time, in every process.
     """
 
-    def __init__(self, network: nn.Module, scores: list[Score], batch_size: int) -> None:
+    def __init__(self, network: nn.Module, scores: list[Score]) -> None:
         self.network = network.eval().requires_grad_(False)
         self.scores = scores
-        self.batch_size = batch_size
-        self.name = name_of(network)
-        self._weights_hash = ""
+        self.device = torch.device("cpu")
 
     @property
-    def weights_hash(self) -> str:
-        """Identifies the feature network's weights; known once it has seen an image."""
-        if not self._weights_hash:
-            self._weights_hash = weights_hash(self.network)
-        return self._weights_hash
+    def name(self) -> str:
+        """The feature network's name, which stands in the names of the values."""
+        return name_of(self.network)
 
     def check(self, image: Tensor, num_samples: int, num_reference: int) -> None:
-        """Find out with one image (1, C, H, W) what would fail, or be worth a warning, in an evaluation.
+        """Find out, with any uint8 image (1, C, H, W), what would fail in an evaluation or is worth a warning.
+
+        Reads the network's weights, where they are read late.
 
         Raises:
             FileNotFoundError: The network's weights are not there.
-            ValueError: The network does not return what it should, or a score cannot be computed from it.
+            ValueError: The network does not return what it should, or a score cannot be computed so.
         """
-        example = self._example(image, num_samples)
-        self.name = name_of(self.network)
+        self.outputs = self.extract(image)
+        self.weights_hash = content_hash(self.network.state_dict())[:16]
         for score in self.scores:
-            score.check(example, num_reference)
+            if score.uses_logits and self.outputs[1] is None:
+                raise ValueError(f"{type(score).__name__} needs logits, but the feature network {self.name} has none")
+            score.check(self._example(num_samples), num_reference)
 
-    def generated(self, sample: Callable[[int, int], Tensor], total: int, progress: Progress) -> Collected:
-        """Return the statistics of `total` images, of which `sample(n, start)` makes n from number `start` on."""
-        blocks = ((start, sample(length, start)) for start, length in my_blocks(total, self.batch_size))
-        return self._collect({score.statistics for score in self.scores}, blocks, sample(1, 0), total, progress)
+    def to(self, device: torch.device) -> None:
+        """Compute on a device from now on."""
+        self.network.to(device)
+        self.device = device
 
-    def reference(
-        self,
-        images: Callable[[], Iterator[Tensor]],
-        total: int,
-        content_hash: str,
-        device: torch.device,
-        progress: Progress,
-    ) -> Collected:
+    @torch.no_grad()
+    def extract(self, images: Tensor) -> Features:
+        """Return features and logits of uint8 images (N, C, H, W), where they can be summed up in float64."""
+        features, logits = checked(self.network(images.to(self.device)))
+        device = self._sums_device
+        return features.to(device), None if logits is None else logits.to(device)
+
+    def collect(self, images: ImageSet, kinds: Iterable[Statistics], progress: Progress) -> Collected:
+        """Return the statistics of a whole set, in every process, each going through its share of the images.
+
+        Args:
+            images: The set.
+            kinds: The kinds of statistics.
+            progress: Called after each block, all processes being taken to be equally fast.
+        """
+        collected = {kind: kind.zeros(self._example(images.total)) for kind in sorted(set(kinds), key=repr)}
+        done = 0
+        for start, block in images.blocks():
+            batch = Batch(*self.extract(block), start, images.total)
+            for kind, sums in collected.items():
+                kind.add(sums, batch)
+            done += len(block) * process_group()[1]
+            progress(min(done, images.total), images.total)
+        for sums in collected.values():
+            all_reduce(*sums.values())
+        return collected
+
+    def reference(self, images: ImageSet, images_hash: str, progress: Progress) -> Collected:
         """Return the statistics of the reference images: from the cache, else computed and cached.
 
         Args:
-            images: Starts an iteration over all of them, in batches of any size.
-            total: Their number.
-            content_hash: Identifies them.
-            device: Where to compute.
-            progress: Called after each batch, not at all if all statistics are in the cache.
+            images: The images, not looked at if all statistics are in the cache.
+            images_hash: Identifies them.
+            progress: Called after each block.
         """
-        image = next(images())[:1].to(device)
-        example = self._example(image, total)
-        key = (self.name, self.weights_hash, content_hash)
-        files = {s.statistics: reference.cache_file(*key, s.statistics) for s in self.scores if s.uses_reference}
-        cached = {statistics: reference.load(file, statistics.zeros(example)) for statistics, file in files.items()}
-        complete = {statistics: sums for statistics, sums in cached.items() if sums is not None}
-        if not any_process(len(complete) < len(files), device):
-            return complete
-        blocks = split_blocks(images(), total, self.batch_size)
-        computed = self._collect(set(files), blocks, image, total, progress)
-        for statistics, file in files.items():
-            reference.save(file, computed[statistics])
+        files = self.reference_files(images_hash)
+        loaded = {kind: load(file, self._sums_device) for kind, file in files.items()}
+        found = {kind: sums for kind, sums in loaded.items() if sums is not None}
+        if not any_process(len(found) < len(files), self.device):
+            return found
+        computed = self.collect(images, files, progress)
+        if is_first_of_node():
+            for kind, file in files.items():
+                save(file, computed[kind])
         return computed
 
-    def compute(self, generated: Collected, reference: Collected) -> dict[str, float]:
-        """Return the values of all scores by name."""
+    def reference_files(self, images_hash: str) -> dict[Statistics, Path]:
+        """Return where the statistics that the scores need of reference images are kept."""
+        kinds = {score.statistics for score in self.scores if score.uses_reference}
+        network = type(self.network).__qualname__, self.name, self.weights_hash
+        return {kind: cache_file(*network, images_hash, kind) for kind in kinds}
+
+    def evaluate(self, images: ImageSet, reference: Collected, progress: Progress) -> dict[str, float]:
+        """Return the values of all scores of a set of images, by name; every process has to call it."""
+        generated = self.collect(images, (score.statistics for score in self.scores), progress)
         values: dict[str, float] = {}
         for score in self.scores:
             sums = reference[score.statistics] if score.uses_reference else {}
             values |= score.compute(generated[score.statistics], sums, self.name)
         return values
 
-    def _collect(
-        self,
-        statistics: set[Statistics],
-        blocks: Iterable[tuple[int, Tensor]],
-        image: Tensor,
-        total: int,
-        progress: Progress,
-    ) -> Collected:
-        return collect(
-            self.network, statistics, self._example(image, total), blocks, lambda done: progress(done, total)
-        )
+    @property
+    def _sums_device(self) -> torch.device:
+        """Where float64 exists: not on Apple's GPUs."""
+        return torch.device("cpu") if self.device.type == "mps" else self.device
 
-    def _example(self, image: Tensor, total: int) -> Batch:
-        with torch.no_grad():
-            features, logits = checked(self.network(image))
-        return Batch(features, logits, 0, total)
-
-
-def checked(returned: object) -> Features:
-    """Return what a feature network returned, if it is what it should be.
-
-    Raises:
-        ValueError: It is not a pair of features (N, D) and logits (N, K) or None.
-    """
-    match returned:
-        case (Tensor(ndim=2) as features, Tensor(ndim=2) | None as logits):
-            return features, logits
-    raise ValueError(
-        f"the feature network must return (features (N, D), logits (N, K) or None), got {_description(returned)}"
-    )
-
-
-def _description(value: object) -> str:
-    if isinstance(value, tuple):
-        return f"({', '.join(_description(part) for part in value)})"
-    return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    def _example(self, total: int) -> Batch:
+        features, logits = self.outputs
+        device = self._sums_device
+        return Batch(features.to(device), None if logits is None else logits.to(device), 0, total)

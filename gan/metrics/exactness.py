@@ -14,8 +14,8 @@ _BACKENDS: tuple[Any, ...] = (backends.cuda, backends.cudnn, backends.mkldnn)  #
 def exact_inference(device_type: str) -> Iterator[None]:
     """Compute without gradients, in IEEE float32 and by deterministic algorithms; put all settings back afterwards.
 
-    Autocast and TF32 (which cuDNN's convolutions use by default) change the fourth digit of a feature; cuDNN's benchmark
-    mode changes the last ones from run to run.
+    Autocast and TF32 (which cuDNN's convolutions use by default) change the fourth digit of a feature; cuDNN's
+    benchmark mode changes the last ones from run to run.
     """
     cuda, cudnn, mkldnn = _BACKENDS
     float32 = (cuda.matmul, cudnn.conv, mkldnn.matmul, mkldnn.conv)

@@ -1,37 +1,35 @@
-"""How a number was made: without it, no two numbers can be compared."""
+"""How a number was made. Without it, no two numbers can be compared."""
 
 from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Everything that the value of a metric depends on beside the images.
+    """Everything beside the images that the value of a metric depends on.
 
     Attributes:
         features: Name of the feature network.
         weights: Hash of its weights.
         resize: What it does to the images' size.
-        precision: In what it computes.
         reference: Name and split of the reference images.
         reference_images: Their number.
-        reference_hash: Hash of their content.
-        samples: Number of generated images.
-        generator: Whose weights: "ema" or "raw".
-        normalization: Which statistics the generator's normalizations use.
-        seed: Seed of the samples.
+        reference_content: Hash of them.
+        samples: Number of scored images.
+        source: Where they come from: whose weights of the generator and which seed, or a folder or zip.
+        normalization: Which statistics the generator's batch norms use.
+        precision: Of the generator's and the feature network's arithmetic, unless the network's name says otherwise.
     """
 
     features: str
     weights: str
     resize: str
-    precision: str
     reference: str
     reference_images: int
-    reference_hash: str
+    reference_content: str
     samples: int
-    generator: str
-    normalization: str
-    seed: int
+    source: str
+    normalization: str = "running statistics"
+    precision: str = "float32"
 
     def __str__(self) -> str:
-        return "protocol: " + ", ".join(f"{name} {value}" for name, value in asdict(self).items())
+        return "protocol: " + "; ".join(f"{name} {value}" for name, value in asdict(self).items())

@@ -1,7 +1,7 @@
 """Statistics of the reference images, computed once and kept in a cache folder.
 
-The key is a hash of everything that the numbers depend on: the images' content, the feature network's weights, and the
-kind of statistic. Nothing is ever stale, and the folder may be deleted at any time.
+The name of a file is a hash of everything that its numbers depend on: the images' content, the feature network and its
+weights, and the kind of statistic. Nothing is ever stale, and the folder may be deleted at any time.
 """
 
 import hashlib
@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
 
+from gan.metrics.content import content_hash
 from gan.metrics.statistics import Sums
 
-FORMAT = 1  # raised when the meaning of a file's content changes
+FORMAT = 1  # to be raised when the meaning of what is stored changes
 FOLDER_VARIABLE = "CONVNORM_GAN_CACHE"
 
 
@@ -26,35 +27,34 @@ def cache_folder() -> Path:
 
 
 def cache_file(*key: object) -> Path:
-    """Return the file of the statistics that a key describes; the key's parts are told apart by their `repr`."""
+    """Return the file of the statistics that a key describes; its parts count by their `repr`."""
     return cache_folder() / f"{hashlib.sha256(repr((FORMAT, *key)).encode()).hexdigest()[:32]}.pt"
 
 
-def load(file: Path, like: Sums) -> Sums | None:
-    """Return the statistics of a file, None if it does not exist or is damaged, of which a warning tells.
-
-    Args:
-        file: Where.
-        like: Statistics of the same names, shapes, types and device.
-    """
+def load(file: Path, device: torch.device) -> Sums | None:
+    """Return the statistics of a file; None if there is no such file, or, with a warning, if it is damaged."""
     try:
-        sums: Sums = torch.load(file, map_location="cpu", weights_only=True)
-        if {name: (t.shape, t.dtype) for name, t in sums.items()} != {n: (t.shape, t.dtype) for n, t in like.items()}:
-            raise ValueError("it holds something else")
+        stored = torch.load(file, map_location="cpu", weights_only=True)
+        sums: Sums = stored["sums"]
+        if content_hash(sums) != stored["sha256"]:  # torch.load itself overlooks flipped bits
+            raise ValueError("its content has changed")
     except FileNotFoundError:
         return None
-    except Exception as error:  # a damaged file may raise anything
-        rank_zero_warn(f"the reference statistics in {file} are damaged and computed anew ({error})")
+    except Exception as error:  # a damaged file can raise anything
+        reason = str(error).splitlines()[0]
+        rank_zero_warn(f"the reference statistics in {file} are damaged ({reason}) and will be computed again")
         return None
-    return {name: tensor.to(like[name].device) for name, tensor in sums.items()}
+    return {name: tensor.to(device) for name, tensor in sums.items()}
 
 
 def save(file: Path, sums: Sums) -> None:
-    """Write the statistics so that any reader, at any time, sees a whole file or none; only warn if that fails."""
+    """Write the statistics so that whoever reads sees a whole file or none; if that fails, only warn."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as part:
-            torch.save({name: tensor.cpu() for name, tensor in sums.items()}, part)
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.stem}.", suffix=".tmp", delete=False) as part:
+            torch.save(
+                {"sums": {name: tensor.cpu() for name, tensor in sums.items()}, "sha256": content_hash(sums)}, part
+            )
             part.flush()
             os.fsync(part.fileno())
         os.replace(part.name, file)

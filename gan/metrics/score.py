@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 from gan.metrics.statistics import Batch, Statistics, Sums
 
-PAPER = "inception"  # the name of the network that FID and IS are defined with
+PAPER = "inception"  # the name of the network that FID, IS and KID are defined with
 
 
 class Score(ABC):

@@ -7,7 +7,7 @@ all-reduce. So images stream through, and no process waits for another before th
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from torch import Tensor, distributed
+from torch import Tensor
 
 Sums = dict[str, Tensor]
 
@@ -44,8 +44,4 @@ class Statistics(ABC):
         """Add a batch in place to what `zeros` returned."""
 
 
-def all_reduce(sums: Sums) -> None:
-    """Add up the statistics of all processes, in place, in every process; nothing to do for a single one."""
-    if distributed.is_available() and distributed.is_initialized():
-        for name in sorted(sums):
-            distributed.all_reduce(sums[name])
+Collected = dict[Statistics, Sums]

@@ -1,0 +1,110 @@
+"""Precision, recall, density and coverage: where generated and real images lie in each other's neighbourhoods.
+
+The manifold of a set of images is the union of balls around their features, each as large as the distance to the k-th
+nearest other one. Precision and recall: Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing
+Generative Models", 2019. Density and coverage: Naeem et al., "Reliable Fidelity and Diversity Metrics for Generative
+Models", 2020.
+"""
+
+import torch
+from torch import Tensor
+
+from gan.metrics.bank import FeatureBank
+from gan.metrics.process import all_reduce, my_blocks
+from gan.metrics.score import Score, qualified
+from gan.metrics.statistics import Batch, Sums
+
+BLOCK = 1_000  # rows of a matrix of distances at a time, so that memory grows with the number of images, not its square
+
+
+def nearest_distance(queries: Tensor, points: Tensor, k: int) -> Tensor:
+    """Return the distance (N,) from each query (N, D) to the k-th nearest of the points (M, D)."""
+    distances = queries.new_zeros(len(queries))
+    for start, length in my_blocks(len(queries), BLOCK):
+        block = torch.cdist(queries[start : start + length], points)
+        distances[start : start + length] = block.kthvalue(k, dim=1).values
+    all_reduce(distances)
+    return distances
+
+
+def num_containing_balls(queries: Tensor, centers: Tensor, radii: Tensor) -> Tensor:
+    """Return in how many of the balls around the centers (M, D), with radii (M,), each query (N, D) lies: (N,)."""
+    numbers = queries.new_zeros(len(queries))
+    for start, length in my_blocks(len(queries), BLOCK):
+        block = torch.cdist(queries[start : start + length], centers)
+        numbers[start : start + length] = (block <= radii).sum(1).to(numbers.dtype)
+    all_reduce(numbers)
+    return numbers
+
+
+def ball_radii(features: Tensor, neighbors: int) -> Tensor:
+    """Return the distance (N,) from each image to its k-th nearest other one; the nearest of all is itself."""
+    return nearest_distance(features, features, neighbors + 1)
+
+
+class _ManifoldScore(Score):
+    """Base of the scores here.
+
+    Args:
+        neighbors: The k of the k-th nearest neighbour.
+    """
+
+    statistics = FeatureBank()
+
+    def __init__(self, neighbors: int) -> None:
+        if neighbors < 1:
+            raise ValueError(f"neighbors must be at least 1, got {neighbors}")
+        self.neighbors = neighbors
+
+    def check(self, example: Batch, num_reference: int) -> None:
+        """Raise if an image has fewer neighbours than are asked for."""
+        images = min(example.total, num_reference)
+        if images <= self.neighbors:
+            raise ValueError(
+                f"{type(self).__name__}: neighbors must be below the number of generated and of reference images, "
+                f"{images}, got {self.neighbors}"
+            )
+
+
+class PrecisionRecall(_ManifoldScore):
+    """`precision` and `recall`, with `_<network>` for any network but the papers' Inception. Higher is better.
+
+    Precision is the share of generated images on the real images' manifold, recall that of real images on the generated
+    ones'; both are in [0, 1].
+
+    Args:
+        neighbors: Balls reach as far as the k-th nearest neighbour; 3 in the paper.
+    """
+
+    def __init__(self, neighbors: int = 3) -> None:
+        super().__init__(neighbors)
+
+    def compute(self, generated: Sums, reference: Sums, network: str) -> dict[str, float]:
+        """Return both by name."""
+        fake, real = generated["features"], reference["features"]
+        precision = num_containing_balls(fake, real, ball_radii(real, self.neighbors)) > 0
+        recall = num_containing_balls(real, fake, ball_radii(fake, self.neighbors)) > 0
+        named = {"precision": precision, "recall": recall}
+        return {qualified(name, network): float(inside.double().mean()) for name, inside in named.items()}
+
+
+class DensityCoverage(_ManifoldScore):
+    """`density` and `coverage`, with `_<network>` for any network but the papers' Inception. Higher is better.
+
+    Density is how many of the real images' balls a generated image lies in, divided by k (1 if the distributions are
+    equal; more is possible); coverage is the share of those balls that hold a generated image, in [0, 1].
+
+    Args:
+        neighbors: Balls reach as far as the k-th nearest neighbour; 5 in the paper.
+    """
+
+    def __init__(self, neighbors: int = 5) -> None:
+        super().__init__(neighbors)
+
+    def compute(self, generated: Sums, reference: Sums, network: str) -> dict[str, float]:
+        """Return both by name."""
+        fake, real = generated["features"], reference["features"]
+        radii = ball_radii(real, self.neighbors)
+        density = num_containing_balls(fake, real, radii).double().mean() / self.neighbors
+        coverage = (nearest_distance(real, fake, 1) <= radii).double().mean()
+        return {qualified("density", network): float(density), qualified("coverage", network): float(coverage)}
