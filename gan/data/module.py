@@ -138,7 +138,7 @@ class ImageData(LightningDataModule, ABC):
         It covers the pixels at this size, in their order, of a split that lies in memory; of a streamed one the content
         of its files and what they are made to fit, since decoding all of them only to name them would take minutes.
         """
-        return self._loaded(split).content_hash()
+        return self._loaded(split).content_hash
 
     def _loaded(self, split: str) -> Source:
         """Return a split, from memory if it is small enough."""

@@ -3,6 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -43,8 +44,9 @@ class Source(ABC):
     def contents(self) -> Iterator[bytes]:
         """Yield what each image is made from."""
 
+    @cached_property
     def content_hash(self) -> str:
-        """Return the sha256 (hex) of what the images are made from and what they are made to fit."""
+        """The sha256 (hex) of what the images are made from and what they are made to fit."""
         digest = hashlib.sha256(repr((len(self), self.frame)).encode())
         for content in self.contents():
             digest.update(hashlib.sha256(content).digest())

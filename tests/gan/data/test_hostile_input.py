@@ -4,6 +4,7 @@ import os
 import pickle
 import stat
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from pathlib import Path
@@ -68,14 +69,14 @@ def zip_then(change):
 
 
 def last_entry(offset, layout, value):
-    """Overwrites a field of the last entry of the central directory (APPNOTE 4.3.12)."""
+    """A change: overwrites a field of the last entry of the central directory (APPNOTE 4.3.12)."""
 
     def change(content):
         content = bytearray(content)
         struct.pack_into(layout, content, content.rindex(b"PK\x01\x02") + offset, value)
         return bytes(content)
 
-    return zip_then(change)
+    return change
 
 
 def zip_symlink(path):
@@ -206,13 +207,19 @@ REFUSED = {
     "zip with an absolute name": (zipped("/etc/bad.png"), r"'/etc/bad.png' in '.*' points outside"),
     "zip with a drive": (zipped("C:\\bad.png"), r"bad.png' in '.*' points outside"),
     "zip with a link": (zip_symlink, r"'bad.png' in '.*' is a symbolic link"),
-    "zip with a password": (last_entry(8, "<H", 1), r"'bad.png' in '.*' is encrypted"),
-    "zip bomb": (last_entry(24, "<I", 2**30), r"'bad.png' in '.*' is too large: 1,073,741,824 bytes"),
-    "zip bomb that lies": (last_entry(24, "<I", 10), r"'bad.png' in '.*' cannot be read"),
-    "zip entry that is too short": (last_entry(24, "<I", 20_000), r"'bad.png' in '.*' cannot be read"),
-    "zip with another checksum": (last_entry(16, "<I", 0), r"'bad.png' in '.*' cannot be read: Bad CRC-32"),
-    "zip with unknown compression": (last_entry(10, "<H", 77), r"'bad.png' in '.*' cannot be read: .*compression"),
-    "zip with a lost entry": (last_entry(42, "<I", 7), r"'bad.png' in '.*' cannot be read"),
+    "zip with a password": (
+        zip_then(last_entry(8, "<H", 1)),
+        r"'bad.png' in '.*' is encrypted; make the zip without a password",
+    ),
+    "zip bomb": (zip_then(last_entry(24, "<I", 2**30)), r"'bad.png' in '.*' is too large: 1,073,741,824 bytes"),
+    "zip bomb that lies": (zip_then(last_entry(24, "<I", 10)), r"'bad.png' in '.*' cannot be read"),
+    "zip entry that is too short": (zip_then(last_entry(24, "<I", 20_000)), r"'bad.png' in '.*' cannot be read"),
+    "zip with another checksum": (zip_then(last_entry(16, "<I", 0)), r"'bad.png' in '.*' cannot be read: Bad CRC-32"),
+    "zip with unknown compression": (
+        zip_then(last_entry(10, "<H", 77)),
+        r"'bad.png' in '.*' cannot be read: .*compression",
+    ),
+    "zip with a lost entry": (zip_then(last_entry(42, "<I", 7)), r"'bad.png' in '.*' cannot be read"),
 }
 
 
@@ -233,6 +240,20 @@ def test_is_refused_in_one_line(make, line, tmp_path, request):
     with pytest.raises((ValueError, FileNotFoundError), match=line) as error:
         count(root)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_zip_bomb_that_lies_is_not_inflated(tmp_path):
+    change = last_entry(24, "<I", 10)  # bad.png: declares ten bytes
+    files = {"good.png": GOOD, "bad.png": bytes(50_000_000)}
+    root = Path(write_zip(tmp_path / "set.zip", files, zipfile.ZIP_DEFLATED))
+    root.write_bytes(change(root.read_bytes()))
+    data = Folder(str(root))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"'bad.png' in"):
+        next(data.reference("train"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5_000_000
 
 
 def test_nothing_is_unpacked(tmp_path):

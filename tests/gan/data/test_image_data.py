@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 
 from gan.data import Digits, Folder, module
 from gan.data.loaders import MemoryLoader, StreamLoader
+from gan.data.order import Order
 
 
 @pytest.fixture
@@ -46,6 +47,7 @@ def test_digits_are_the_scans_four_times_enlarged():
     images = torch.cat(list(Digits().reference("train")))
     assert images.shape == (1797, 1, 32, 32)
     assert images.dtype == torch.uint8
+    assert images.double().mean() / 255 == pytest.approx(load_digits().images.mean() / 16, rel=0.02)
     blocks = images.double().unfold(2, 4, 4).unfold(3, 4, 4).mean((-1, -2))[:, 0] * 16 / 255
     assert np.corrcoef(blocks.flatten(), load_digits().images.ravel())[0, 1] > 0.99
 
@@ -88,6 +90,13 @@ def test_streamed_or_not_is_no_difference(pets, num_workers, request):
     in_memory = everything()
     request.getfixturevalue("streamed")
     assert all(torch.equal(a, b) for a, b in zip(everything(), in_memory, strict=True))
+
+
+def test_the_run_s_seed_decides_on_the_order(pets):
+    data = attach(Folder(pets, batch_size=4, flip=True))
+    assert data.train_dataloader().order == Order(
+        num_images=8, batch_size=4, discriminator_steps=2, seed=5, flip=True, rank=0, world_size=1
+    )
 
 
 @pytest.mark.parametrize("step", [0, 7])

@@ -21,6 +21,7 @@ LAYOUTS = {
         {"train": [0, 1], "test": [1]},
         ("cat", "dog"),
     ),
+    "one class is none": (["train/cat/1.png", "test/cat/1.png"], {"train": [0], "test": [0]}, ()),
     "a class that only the test split has": (
         ["train/b/1.png", "train/c/1.png", "test/a/1.png"],
         {"train": [1, 2], "test": [0]},

@@ -1,3 +1,4 @@
+import pickle
 from itertools import islice
 
 import numpy as np
@@ -72,6 +73,11 @@ def test_the_global_generator_is_left_alone(source, num_workers):
     before = torch.get_rng_state()
     take(StreamLoader(source, ORDER, lambda: 0, num_workers), 1)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_source_can_be_sent_to_a_process(source):
+    before = source[3]  # the zip is open
+    assert torch.equal(pickle.loads(pickle.dumps(source))[3], before)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
