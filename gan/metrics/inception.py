@@ -56,7 +56,7 @@ def _load(path: Path) -> nn.Module:
         with torch.random.fork_rng(devices=[]):  # its constructor draws weights before it loads them
             return FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], str(path))
     except Exception as error:  # each way of being broken raises something else
-        reason = str(error).splitlines()[0]
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ValueError(f"weights_path: {path} does not hold torch-fidelity's Inception ({reason})") from error
 
 

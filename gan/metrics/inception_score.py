@@ -73,6 +73,14 @@ class InceptionScore(Score):
             raise ValueError(f"splits must be at least 1, got {splits}")
         self.splits = splits
 
+    def check(self, example: Batch, num_reference: int) -> None:
+        """Raise if there are fewer images than splits."""
+        if example.total < self.splits:
+            raise ValueError(
+                f"InceptionScore: splits must be at most the number of generated images, {example.total}, "
+                f"got {self.splits}"
+            )
+
     @property
     def statistics(self) -> ClassMarginals:
         """Marginals of the predicted classes."""

@@ -41,7 +41,7 @@ def load(file: Path, device: torch.device) -> Sums | None:
     except FileNotFoundError:
         return None
     except Exception as error:  # a damaged file can raise anything
-        reason = str(error).splitlines()[0]
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         rank_zero_warn(f"the reference statistics in {file} are damaged ({reason}) and will be computed again")
         return None
     return {name: tensor.to(device) for name, tensor in sums.items()}

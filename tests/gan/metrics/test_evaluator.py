@@ -1,0 +1,148 @@
+import pytest
+import torch
+from fakes import Corners
+from torch import multiprocessing, nn
+
+from gan.metrics import DensityCoverage, Frechet, InceptionScore, KernelDistance, PrecisionRecall
+from gan.metrics.evaluator import Evaluator
+from gan.metrics.image_set import sampled, stored
+
+SHAPE = (3, 4, 4)
+
+
+def images(n, seed=0):
+    return torch.randint(0, 256, (n, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def quiet(done, total):
+    pass
+
+
+def scores():
+    return [Frechet(), InceptionScore(3), KernelDistance(7, 10), PrecisionRecall(), DensityCoverage()]
+
+
+def make(network=None, which=None):
+    evaluator = Evaluator(network or Corners(), scores() if which is None else which)
+    evaluator.check(torch.zeros(1, *SHAPE, dtype=torch.uint8), num_samples=1000, num_reference=1000)
+    return evaluator
+
+
+def evaluate(evaluator, fake, real, batch_size=5, progress=quiet):
+    reference = evaluator.reference(stored(lambda: real.split(6), len(real), batch_size), "real", progress)
+    fakes = sampled(lambda n, start: fake[start : start + n], len(fake), batch_size)
+    return evaluator.evaluate(fakes, reference, progress)
+
+
+def test_of_a_shift_by_hand():
+    real = images(40) // 2
+    values = evaluate(make(which=[Frechet()]), real + 10, real)
+    assert values == {"fd_corners": pytest.approx(3 * 10**2)}
+
+
+def test_all_scores_come_from_one_pass():
+    seen = []
+
+    class Counting(Corners):
+        name = "corners"
+
+        def forward(self, x):
+            seen.append(len(x))
+            return super().forward(x)
+
+    evaluator = make(Counting())
+    seen.clear()
+    values = evaluate(evaluator, images(23), images(30, seed=1))
+    assert sum(seen) == 23 + 30
+    assert set(values) == {
+        *("fd_corners", "is_corners", "is_corners_std", "kd_corners", "kd_corners_std"),
+        *("precision_corners", "recall_corners", "density_corners", "coverage_corners"),
+    }
+
+
+def test_reference_is_computed_once_for_all_runs():
+    real = images(30)
+    first = evaluate(make(), images(23, 1), real)
+
+    def never():
+        raise AssertionError
+
+    evaluator = make()
+    reference = evaluator.reference(stored(never, 30, 5), "real", quiet)
+    assert evaluator.evaluate(stored(lambda: [images(23, 1)], 23, 5), reference, quiet) == first
+
+
+@pytest.mark.parametrize("change", ["weights", "images", "name"])
+def test_reference_of_something_else_is_not_taken(change):
+    network, images_hash = Corners(), "real"
+    evaluate(make(network), images(23, 1), images(30))
+    if change == "weights":
+        network = Corners()
+        network.scale.data.fill_(2)
+    elif change == "images":
+        images_hash = "other"
+    else:
+        network = Corners()
+        network.name = "other"
+    done = []
+    make(network).reference(stored(lambda: [images(30)], 30, 5), images_hash, lambda *progress: done.append(progress))
+    assert done
+
+
+def test_a_damaged_reference_is_computed_again(cache):
+    expected = evaluate(make(), images(23, 1), images(30))
+    damaged = next(cache.iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    with pytest.warns(UserWarning, match="damaged"):
+        assert evaluate(make(), images(23, 1), images(30)) == expected
+    assert evaluate(make(), images(23, 1), images(30)) == expected  # and mended
+
+
+def test_without_a_reference_none_is_looked_at():
+    assert make(which=[InceptionScore()]).reference(stored(lambda: 1 / 0, 30, 5), "real", quiet) == {}
+
+
+def test_progress():
+    shown = []
+    make(which=[InceptionScore()]).evaluate(
+        stored(lambda: [images(23)], 23, 10), {}, lambda done, total: shown.append((done, total))
+    )
+    assert shown == [(10, 23), (20, 23), (23, 23)]
+
+
+def test_logits_must_be_there_for_the_inception_score():
+    class Plain(nn.Module):
+        def forward(self, x):
+            return x[:, :, 0, 0].float(), None
+
+    assert set(evaluate(make(Plain(), [Frechet()]), images(23), images(30))) == {"fd_plain"}
+    with pytest.raises(ValueError, match="InceptionScore needs logits, but the feature network plain has none"):
+        make(Plain(), [Frechet(), InceptionScore()])
+
+
+def test_a_wrong_network_is_found_before_the_first_evaluation():
+    with pytest.raises(ValueError, match=r"must return \(features"):
+        make(nn.Flatten())
+
+
+def in_process(rank, world_size, address, fake, real, path):
+    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=world_size)
+    values = evaluate(make(), fake, real)
+    torch.save({"values": values, "again": evaluate(make(), fake, real)}, f"{path}.{rank}")
+    torch.distributed.destroy_process_group()
+
+
+# 11 images are two blocks of 5 and one of 1; of 3 processes one has only the last; with 4, one has none
+@pytest.mark.parametrize(("count", "world_size"), [(37, 2), (11, 3), (11, 4)])
+def test_processes_compute_what_one_does(tmp_path, count, world_size):
+    fake, real = images(count), images(41, seed=1)
+    expected = evaluate(make(), fake, real)
+    for file in (tmp_path / "cache").iterdir():
+        file.unlink()
+    address = f"file://{tmp_path}/rendezvous"
+    arguments = (world_size, address, fake, real, tmp_path / "values")
+    multiprocessing.start_processes(in_process, arguments, nprocs=world_size, start_method="fork")
+    for rank in range(world_size):
+        got = torch.load(tmp_path / f"values.{rank}")
+        assert got["values"] == pytest.approx(expected, rel=1e-9, abs=1e-9)
+        assert got["again"] == pytest.approx(expected, rel=1e-9, abs=1e-9)

@@ -1,0 +1,85 @@
+import pytest
+import torch
+from fakes import statistics_of
+from torch_fidelity.metric_prc import prc_features_to_metric
+
+from gan.metrics import manifold
+from gan.metrics.bank import FeatureBank
+from gan.metrics.manifold import DensityCoverage, PrecisionRecall, ball_radii, nearest_distance, num_containing_balls
+from gan.metrics.statistics import Batch
+
+
+def compute(score, fake, real, network="inception"):
+    return score.compute(statistics_of(FeatureBank(), fake), statistics_of(FeatureBank(), real), network)
+
+
+def on_a_line(*places):
+    return torch.tensor(places, dtype=torch.float32)[:, None]
+
+
+def features(n, d=6, seed=0, shift=0.0):
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed)) + shift
+
+
+def test_distances_and_radii_on_a_line():
+    points = on_a_line(0, 1, 3, 7)
+    torch.testing.assert_close(nearest_distance(on_a_line(2, 6), points, 2), torch.tensor([1.0, 3.0]))
+    torch.testing.assert_close(ball_radii(points, 1), torch.tensor([1.0, 1.0, 2.0, 4.0]))
+    torch.testing.assert_close(ball_radii(points, 2), torch.tensor([3.0, 2.0, 3.0, 6.0]))
+
+
+def test_balls_on_a_line():
+    # Balls [-1, 1], [0, 2], [1, 5], [3, 11]
+    centers, radii = on_a_line(0, 1, 3, 7), torch.tensor([1.0, 1.0, 2.0, 4.0])
+    torch.testing.assert_close(
+        num_containing_balls(on_a_line(-2, 0.5, 1, 4, 12), centers, radii), torch.tensor([0.0, 2.0, 3.0, 2.0, 0.0])
+    )
+
+
+def test_precision_and_recall_on_a_line():
+    # 0.5 and 4 lie in real balls; the fakes' balls [-3, 4], [0.5, 7.5] and [4, 36] hold all real points
+    got = compute(PrecisionRecall(neighbors=1), on_a_line(0.5, 4, 20), on_a_line(0, 1, 3, 7))
+    assert got == pytest.approx({"precision": 2 / 3, "recall": 1})
+
+
+def test_density_and_coverage_on_a_line():
+    # Real balls [-1, 1], [0, 2], [1, 5], [3, 11]: 0.5 lies in two, 4 in two, 20 in none; all hold one
+    got = compute(DensityCoverage(neighbors=1), on_a_line(0.5, 4, 20), on_a_line(0, 1, 3, 7))
+    assert got == pytest.approx({"density": 4 / 3, "coverage": 1})
+    got = compute(DensityCoverage(neighbors=1), on_a_line(-0.5, 20), on_a_line(0, 1, 3, 7))
+    assert got == pytest.approx({"density": 1 / 2, "coverage": 1 / 4})
+
+
+@pytest.mark.parametrize("score", [PrecisionRecall(), DensityCoverage()])
+def test_equal_sets_are_perfect_and_distant_ones_worthless(score):
+    x = features(50)
+    equal, distant = compute(score, x, x.flip(0)), compute(score, x, x + 1000)
+    for name in ("recall", "precision", "coverage"):
+        assert equal.get(name, 1) == 1
+    assert set(distant.values()) == {0}
+
+
+@pytest.mark.parametrize("block", [16, 1000])
+def test_equals_torch_fidelity(monkeypatch, block):
+    monkeypatch.setattr(manifold, "BLOCK", block)
+    fake, real = features(80, shift=0.7), features(70, seed=1)
+    expected = prc_features_to_metric(
+        fake, real, prc_neighborhood=3, prc_batch_size=1000, save_cpu_ram=False, verbose=False
+    )
+    got = compute(PrecisionRecall(), fake, real)
+    assert 0.2 < got["precision"] < 0.9
+    assert got["precision"] == pytest.approx(expected["precision"], abs=1e-7)
+    assert got["recall"] == pytest.approx(expected["recall"], abs=1e-7)
+
+
+def test_are_named_after_any_other_network():
+    x = features(9)
+    assert compute(PrecisionRecall(), x, x, "digits").keys() == {"precision_digits", "recall_digits"}
+    assert compute(DensityCoverage(), x, x, "digits").keys() == {"density_digits", "coverage_digits"}
+
+
+def test_refuse_what_they_cannot_compute():
+    with pytest.raises(ValueError, match="neighbors must be at least 1, got 0"):
+        PrecisionRecall(neighbors=0)
+    with pytest.raises(ValueError, match=r"DensityCoverage: neighbors must be below .* images, 5, got 5"):
+        DensityCoverage().check(Batch(torch.zeros(1, 2), None, 0, 5), 100)
