@@ -144,7 +144,7 @@ class Evaluation(Callback):
     def _evaluate_and_print(self, trainer: Trainer, pl_module: Any, split: str) -> None:
         values, protocol = self.evaluate(trainer, pl_module, split)
         pl_module.publish(values)
-        _say(trainer, "\n".join([*(f"{name}: {value:.17g}" for name, value in values.items()), str(protocol)]))
+        _say(trainer, "\n".join([*(f"{name}: {value!r}" for name, value in values.items()), str(protocol)]))
 
     def _scored(self, trainer: Trainer, pl_module: Any) -> ImageSet:
         """Return the images to be scored."""

@@ -1,0 +1,259 @@
+import json
+import math
+
+import pytest
+import torch
+import yaml
+from fakes import Corners, Noise
+from jsonargparse import ArgumentError, ArgumentParser
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+
+from gan.callbacks import EMA
+from gan.losses import Hinge
+from gan.metrics import Collapse, Evaluation, Frechet, InceptionScore, KernelDistance, PrecisionRecall
+from gan.module import GAN
+from gan.networks import DCGANDiscriminator, DCGANGenerator
+from gan.norms import Batch
+from gan.runs import RunLogger
+
+
+def make_gan():
+    torch.manual_seed(0)
+    facts = {"image_size": 32, "channels": 1, "width": 4}
+    networks = DCGANGenerator(**facts, latent_dim=8), DCGANDiscriminator(**facts)
+    return GAN(*networks, loss=Hinge(), generator_norms=[Batch()])
+
+
+def make_evaluation(network=None, **arguments):
+    settings = {"scores": [Frechet()], "num_samples": 20, "every_n_steps": 2, "batch_size": 8, **arguments}
+    return Evaluation(network or Corners(), **settings)
+
+
+def make_trainer(*callbacks, steps=4, **settings):
+    settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, **settings}
+    return Trainer(
+        max_steps=steps,
+        callbacks=list(callbacks),
+        accelerator="cpu",
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        **settings,
+    )
+
+
+def fit(*callbacks, module=None, ckpt_path=None, data=None, **settings):
+    trainer = make_trainer(*callbacks, **settings)
+    module = module or make_gan()
+    trainer.fit(module, datamodule=data or Noise(), ckpt_path=ckpt_path)
+    return trainer, module
+
+
+def published(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_curve_has_a_point_at_the_start_and_every_n_steps(tmp_path):
+    fit(make_evaluation(), logger=RunLogger(str(tmp_path), "x"), steps=5)
+    lines = published(tmp_path / "x" / "version_0")
+    assert [line["step"] for line in lines] == [0, 2, 4]
+    for line in lines:
+        assert line.keys() == {"step", "fd_corners", "evaluation_seconds", "evaluation_share"}
+        assert 0 < line["evaluation_share"] < 1
+
+
+def test_protocol_stands_beside_the_numbers_in_tensorboard(tmp_path):
+    fit(make_evaluation(), logger=RunLogger(str(tmp_path), "x"))
+    events = EventAccumulator(str(tmp_path / "x" / "version_0")).Reload()
+    tag = next(tag for tag in events.Tags()["tensors"] if tag.startswith("protocol"))
+    texts = [event.tensor_proto.string_val[0].decode() for event in events.Tensors(tag)]
+    assert len(texts) == 1
+    for part in ("features corners", "reference noise/train", "reference_images 50", "samples 20", "raw weights, seed"):
+        assert part in texts[0]
+
+
+def test_training_does_not_notice(tmp_path):
+    torch.manual_seed(1)
+    _, watched = fit(make_evaluation(every_n_steps=1), EMA(half_life_images=10))
+    after_watched = torch.get_rng_state()
+    torch.manual_seed(1)
+    _, alone = fit(EMA(half_life_images=10))
+    assert torch.equal(torch.get_rng_state(), after_watched)
+    expected = alone.state_dict()
+    assert watched.state_dict().keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in watched.state_dict().items())
+    assert watched.generator.training
+    assert watched.discriminator.training
+
+
+def test_feature_network_is_in_no_checkpoint(tmp_path):
+    saver = ModelCheckpoint(tmp_path, every_n_train_steps=4)
+    _, module = fit(make_evaluation(), saver, enable_checkpointing=True)
+    checkpoint = torch.load(saver.best_model_path, weights_only=True)
+    assert not any("scale" in name for name in checkpoint["state_dict"])
+    assert len(list(module.parameters())) == len(list(make_gan().parameters()))
+
+
+def test_validate_repeats_the_number_of_the_training_to_the_last_digit(tmp_path, capsys):
+    logger, saver = RunLogger(str(tmp_path), "x"), ModelCheckpoint(tmp_path, every_n_train_steps=4)
+    fit(make_evaluation(), EMA(half_life_images=10), saver, logger=logger, enable_checkpointing=True)
+    in_training = published(tmp_path / "x" / "version_0")[-1]["fd_corners"]
+    capsys.readouterr()
+    trainer = make_trainer(make_evaluation(), EMA(half_life_images=10))
+    trainer.validate(make_gan(), datamodule=Noise(), ckpt_path=saver.best_model_path, verbose=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert f"fd_corners: {in_training!r}" in lines
+    assert any(line.startswith("protocol: ") and "ema weights" in line for line in lines)
+    assert trainer.callback_metrics["fd_corners"] == pytest.approx(in_training)
+
+
+def test_test_compares_with_the_test_split(capsys):
+    make_trainer(make_evaluation()).test(make_gan(), datamodule=Noise(), verbose=False)
+    assert "reference noise/test; reference_images 25;" in capsys.readouterr().out
+
+
+def test_resumed_run_does_not_start_its_curve_again(tmp_path):
+    saver = ModelCheckpoint(tmp_path / "c", every_n_train_steps=1, save_top_k=-1)
+    fit(make_evaluation(), saver, enable_checkpointing=True, steps=3)
+    path = next(path for path in (tmp_path / "c").iterdir() if "step=3" in path.name)
+    fit(make_evaluation(), logger=RunLogger(str(tmp_path), "y"), steps=6, ckpt_path=path)
+    assert [line["step"] for line in published(tmp_path / "y" / "version_0")] == [4, 6]
+
+
+def write_images(folder):
+    """Write the reference's own images as PNGs."""
+    from PIL import Image
+
+    data = Noise()
+    for number, image in enumerate(torch.cat(list(data.reference("train")))):
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(image[0].numpy()).save(folder / f"{number:03}.png")
+
+
+def test_validate_scores_a_folder(tmp_path, capsys):
+    write_images(tmp_path / "samples")
+    evaluation = make_evaluation(images=str(tmp_path / "samples"))
+    trainer = make_trainer(evaluation)
+    trainer.validate(make_gan(), datamodule=Noise(), verbose=False)
+    assert float(trainer.callback_metrics["fd_corners"]) == pytest.approx(0, abs=1e-9)
+    assert f"samples 50; source {tmp_path}/samples" in capsys.readouterr().out
+
+
+def test_collapse_stops_the_training(capsys):
+    class Worse(nn.Module):
+        """Features that leave those of the reference further behind each time."""
+
+        name = "worse"
+        calls = 0
+
+        def forward(self, images):
+            self.calls += 1
+            return images[:, :, 0, 0].float() * 0 + 2.0**self.calls + torch.arange(len(images))[:, None], None
+
+    collapse = Collapse("fd_worse", factor=2, patience=2)
+    trainer, _ = fit(make_evaluation(Worse(), collapse=collapse, every_n_steps=1), steps=50)
+    assert trainer.global_step == 2
+    assert "stopped at generator step 2: fd_worse was 2 times its best" in capsys.readouterr().out
+
+
+def test_collapse_is_remembered_by_checkpoints():
+    evaluation = make_evaluation(collapse=Collapse("fd_corners"))
+    evaluation.load_state_dict({"best": 3.0, "worse": 2})
+    assert evaluation.state_dict() == {"best": 3.0, "worse": 2}
+    assert make_evaluation().state_dict() == {}
+    make_evaluation().load_state_dict({"best": 3.0, "worse": 2})
+
+
+def test_says_before_the_training_what_it_will_cost(capsys):
+    fit(make_evaluation(num_samples=2000, every_n_steps=5000))
+    assert "evaluation: 2,000 samples every 5,000 steps, about 1 s each; first, once" in capsys.readouterr().out
+    fit(make_evaluation(num_samples=2000, every_n_steps=5000))
+    assert "; first" not in capsys.readouterr().out
+
+
+def test_shows_its_progress():
+    class Bar(ProgressBar):
+        def __init__(self):
+            super().__init__()
+            self.shown = []
+
+        def disable(self):
+            pass
+
+        def evaluation_progress(self, done, total):
+            self.shown.append((done, total))
+
+    bar = Bar()
+    fit(make_evaluation(num_samples=20, batch_size=16), bar, steps=1, enable_progress_bar=True)
+    assert bar.shown == [(16, 50), (32, 50), (48, 50), (50, 50), (16, 20), (20, 20)]
+
+
+def test_metrics_can_choose_the_best_checkpoint(tmp_path):
+    saver = ModelCheckpoint(tmp_path, monitor="fd_corners", every_n_train_steps=2, filename="{fd_corners:.3f}")
+    trainer, _ = fit(make_evaluation(), saver, enable_checkpointing=True)
+    assert math.isfinite(float(saver.best_model_score))
+    assert "fd_corners" in trainer.callback_metrics
+
+
+class Unavailable(nn.Module):
+    def forward(self, images):
+        raise FileNotFoundError("weights.pth is missing")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"network": Unavailable()}, FileNotFoundError, "weights.pth is missing"),
+        ({"split": "valid"}, ValueError, "split must be one of train, test, got 'valid'"),
+        ({"scores": [KernelDistance()]}, ValueError, "subset_size must be at most"),
+        ({"scores": [InceptionScore(splits=30)]}, ValueError, "splits must be at most"),
+    ],
+)
+def test_what_cannot_work_is_said_before_the_first_step(arguments, error, message):
+    module = make_gan()
+    with pytest.raises(error, match=message):
+        fit(make_evaluation(**arguments), module=module)
+    expected = make_gan().state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in module.state_dict().items())
+
+
+def test_numbers_of_nothing_are_refused():
+    with pytest.raises(ValueError, match="num_samples must be at least 1, got 0"):
+        make_evaluation(num_samples=0)
+
+
+@pytest.fixture
+def parser():
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--metrics", type=Evaluation | None)
+    return parser
+
+
+def test_is_written_in_yaml_by_short_names(parser):
+    text = """
+    class_path: Evaluation
+    init_args:
+      features: DigitsClassifier
+      scores:
+        - Frechet
+        - class_path: KernelDistance
+          init_args: {subset_size: 500}
+        - PrecisionRecall
+      num_samples: 1000
+      collapse: {class_path: Collapse, init_args: {metric: fd_digits}}
+    """
+    evaluation = parser.instantiate(parser.parse_object({"metrics": yaml.safe_load(text)})).metrics
+    assert evaluation.evaluator.name == "digits"
+    frechet, kernel, precision_recall = evaluation.evaluator.scores
+    assert isinstance(frechet, Frechet)
+    assert isinstance(precision_recall, PrecisionRecall)
+    assert kernel.subset_size == 500
+    assert evaluation.plan.num_samples == 1000
+    assert evaluation.collapse.metric == "fd_digits"
+
+
+def test_a_score_that_does_not_exist_is_an_error(parser):
+    with pytest.raises(ArgumentError, match="Fid"):
+        parser.parse_object({"metrics": {"class_path": "Evaluation", "init_args": {"scores": ["Fid"]}}})
