@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from gan.description import build, describe
 from gan.images import to_float, to_uint8
-from gan.losses import Hinge, Loss, Penalty
+from gan.losses import Loss, Penalty
 from gan.networks import Discriminator, Generator
 from gan.norms import ConditionalBatchNorm, Norm, normalize
 from gan.optimizers import LinearDecay, Optimizer, adam
@@ -29,9 +29,9 @@ class GAN(LightningModule):
     Args:
         generator: Plain generator.
         discriminator: Plain discriminator.
+        loss: The adversarial loss.
         generator_norms: Norms for the generator, in order.
         discriminator_norms: Norms for the discriminator, in order.
-        loss: The adversarial loss.
         penalty: A gradient penalty, added to the discriminator's loss.
         generator_optimizer: Makes the generator's optimizer from its parameters.
         discriminator_optimizer: Makes the discriminator's optimizer from its parameters.
@@ -46,9 +46,9 @@ class GAN(LightningModule):
         self,
         generator: Generator,
         discriminator: Discriminator,
+        loss: Loss,
         generator_norms: list[Norm] = [],  # noqa: B006 (never changed; a list in YAML)
         discriminator_norms: list[Norm] = [],  # noqa: B006
-        loss: Loss = Hinge(),  # noqa: B008 (has no state)
         penalty: Penalty | None = None,
         generator_optimizer: Optimizer = adam,
         discriminator_optimizer: Optimizer = adam,
@@ -64,7 +64,7 @@ class GAN(LightningModule):
         if not 0 <= seed <= MAX_SEED:
             raise ValueError(f"seed must be between 0 and {MAX_SEED}, got {seed}")
         self.automatic_optimization = False
-        self.description = _describe(generator, discriminator, generator_norms, discriminator_norms)
+        self.description = _describe(generator, discriminator, loss, generator_norms, discriminator_norms)
         self.generator = normalize(generator, generator_norms)
         self.discriminator = normalize(discriminator, discriminator_norms)
         self.generator_ema: Generator | None = None
@@ -284,6 +284,7 @@ class GAN(LightningModule):
         module = cls(
             build(description["generator"], Generator),
             build(description["discriminator"], Discriminator),
+            build(description["loss"], Loss),
             [build(norm, Norm) for norm in description["generator_norms"]],
             [build(norm, Norm) for norm in description["discriminator_norms"]],
             seed=description["seed"],
@@ -303,11 +304,16 @@ class GAN(LightningModule):
 
 
 def _describe(
-    generator: Generator, discriminator: Discriminator, generator_norms: list[Norm], discriminator_norms: list[Norm]
+    generator: Generator,
+    discriminator: Discriminator,
+    loss: Loss,
+    generator_norms: list[Norm],
+    discriminator_norms: list[Norm],
 ) -> dict[str, Any]:
     return {
         "generator": describe(generator),
         "discriminator": describe(discriminator),
+        "loss": describe(loss),
         "generator_norms": [describe(norm) for norm in generator_norms],
         "discriminator_norms": [describe(norm) for norm in discriminator_norms],
     }

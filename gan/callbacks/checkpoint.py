@@ -39,10 +39,10 @@ class Checkpoint(LightningCheckpoint):
         self.best = math.inf if lower_is_better else -math.inf
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the start of a new run, so that it can be continued whenever it is killed."""
-        if (run := run_folder(trainer)) is None or trainer.ckpt_path is not None:
+        """Save the start of a run, so that it can be continued whenever it is killed."""
+        if (run := run_folder(trainer)) is None or checkpoint_path(run, trainer.global_step).exists():
             return
-        if self.monitor is not None and self.monitor not in trainer.callback_metrics:
+        if trainer.ckpt_path is None and self.monitor not in (None, *trainer.callback_metrics):
             known = ", ".join(sorted(trainer.callback_metrics)) or "none: no metrics are configured"
             raise ValueError(f"Checkpoint: monitor must be a metric of this run ({known}), got {self.monitor!r}")
         self._save(trainer, run)

@@ -35,7 +35,7 @@ class SampleGrid(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the grid of the untrained generator."""
-        if trainer.global_step == 0:
+        if trainer.ckpt_path is None:
             self._write(trainer, pl_module)
 
     def on_train_batch_end(

@@ -29,7 +29,7 @@ class OperatorNorms(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the untrained networks."""
-        if trainer.global_step == 0:
+        if trainer.ckpt_path is None:
             self._publish(pl_module)
 
     def on_train_batch_end(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gan.callbacks import AtomicCheckpointIO
 from gan.data import Digits
+from gan.losses import Hinge
 from gan.module import GAN
 from gan.networks import (
     DCGANDiscriminator,
@@ -41,7 +42,7 @@ ARCHITECTURES = "dcgan", "sngan_cnn", "sngan_resnet"
 
 def small_gan(architecture: str = "dcgan", **arguments: Any) -> GAN:
     """Return a GAN of narrow networks."""
-    return GAN(*small_networks(architecture), **arguments)
+    return GAN(*small_networks(architecture), arguments.pop("loss", Hinge()), **arguments)
 
 
 def fit(

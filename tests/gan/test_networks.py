@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -68,10 +70,10 @@ def test_published_widths_of_the_larger_resnets():
         return (27 * o + o) + (9 * o * o + o) + (3 * o + o)
 
     widths = [1024, 512, 256, 128, 64]
-    g64 = 129 * 16 * 1024 + sum(up(i, o) for i, o in zip(widths, widths[1:], strict=False)) + 27 * 64 + 3
+    g64 = 129 * 16 * 1024 + sum(up(i, o) for i, o in pairwise(widths)) + 27 * 64 + 3
     assert parameters(SNGANResNetGenerator(64)) == g64
     assert parameters(SNGANResNetGenerator(128)) == g64 + up(1024, 1024)
-    d64 = first(64) + sum(down(o, i) for i, o in zip(widths, widths[1:], strict=False)) + 1025
+    d64 = first(64) + sum(down(o, i) for i, o in pairwise(widths)) + 1025
     assert parameters(SNGANResNetDiscriminator(64)) == d64
     # the sixth block neither halves nor widens: its skip is the identity
     assert parameters(SNGANResNetDiscriminator(128)) == d64 + 2 * (9 * 1024 * 1024 + 1024)

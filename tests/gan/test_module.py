@@ -1,0 +1,230 @@
+import copy
+
+import pytest
+import torch
+from conftest import differences, fit, small_gan, small_networks
+from pytorch_lightning import Callback
+from torch.nn import functional as F
+
+from gan.data import Digits
+from gan.images import to_float, to_uint8
+from gan.losses import R1, WGANGP, Hinge, Loss, NonSaturating
+from gan.module import GAN
+from gan.norms import Batch, ConditionalBatch, Conv, Spectral, normalize
+from gan.optimizers import LinearDecay
+from gan.randomness import Stream, normal, rng
+
+
+def sgd(parameters):
+    return torch.optim.SGD(parameters, lr=0.1)
+
+
+class Recorder(Callback):
+    """Keeps what goes in and out of every step."""
+
+    def __init__(self):
+        self.batches, self.outputs, self.steps = [], [], []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.batches.append(batch)
+        self.outputs.append(outputs)
+        self.steps.append(trainer.global_step)
+
+
+@pytest.mark.parametrize("discriminator_steps", [1, 3])
+def test_a_run_is_the_loop_one_would_write_by_hand(discriminator_steps):
+    """The same updates, in plain PyTorch, on the same data and noise give the same weights."""
+    seed, batch, ratio = 5, 8, 2
+    recorder = Recorder()
+    arguments = {"generator_norms": [Batch()], "discriminator_norms": [Spectral()], "seed": seed}
+    optimizers = {"generator_optimizer": sgd, "discriminator_optimizer": sgd}
+    counts = {"discriminator_steps": discriminator_steps, "generator_batch_ratio": ratio}
+    module = small_gan(loss=NonSaturating(), **arguments, **optimizers, **counts)
+    fit(module, 3, [recorder])
+
+    g, d = small_networks("dcgan")
+    g, d = normalize(g, [Batch()]), normalize(d, [Spectral()])
+    g_optimizer, d_optimizer = sgd(g.parameters()), sgd(d.parameters())
+    for step, (images, _) in enumerate(recorder.batches):
+        assert len(images) == discriminator_steps * batch
+        for update in range(discriminator_steps):
+            real = images[update * batch : (update + 1) * batch].float() / 127.5 - 1
+            z = normal(rng(seed, Stream.NOISE, step, update), batch, 8)
+            d_optimizer.zero_grad()
+            real_logits, fake_logits = d(real), d(g(z).detach())
+            (F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()).backward()
+            d_optimizer.step()
+        z = normal(rng(seed, Stream.NOISE, step, discriminator_steps), ratio * batch, 8)
+        g_optimizer.zero_grad()
+        F.softplus(-d(g(z))).mean().backward()
+        g_optimizer.step()
+    assert differences(module.generator.state_dict(), g.state_dict()) < 1e-6
+    assert differences(module.discriminator.state_dict(), d.state_dict()) < 1e-6
+
+
+def test_the_step_counts_generator_steps():
+    recorder = Recorder()
+    trainer = fit(small_gan(discriminator_steps=4), 5, [recorder])
+    assert trainer.global_step == 5
+    assert recorder.steps == [1, 2, 3, 4, 5]
+
+
+def test_updates_touch_one_network_only():
+    class Spy(Callback):
+        def __init__(self):
+            self.gradients = []
+
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            has = [any(p.grad is not None and p.grad.any() for p in net.parameters()) for net in networks]
+            self.gradients.append((trainer.optimizers.index(optimizer), has))
+
+    module = small_gan(discriminator_steps=2)
+    networks = module.generator, module.discriminator
+    spy = Spy()
+    fit(module, 1, [spy])
+    assert [index for index, _ in spy.gradients] == [1, 1, 0]  # D, D, G
+    assert spy.gradients[0][1] == [False, True]  # the first update of D leaves no gradient in G
+
+
+def test_generator_loss_reaches_no_discriminator_gradient():
+    module = small_gan(discriminator_optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.0))
+    before = copy.deepcopy(module.discriminator.state_dict())
+    fit(module, 2)
+    assert differences(before, module.discriminator.state_dict()) == 0
+
+
+def test_what_is_watched():
+    recorder = Recorder()
+    fit(small_gan(penalty=R1()), 1, [recorder])
+    names = {"loss/discriminator", "loss/generator", "loss/penalty", "logits/real", "logits/fake"}
+    assert set(recorder.outputs[0]) == names
+    assert all(value.ndim == 0 and not value.requires_grad for value in recorder.outputs[0].values())
+
+
+@pytest.mark.parametrize("penalty", [R1(), WGANGP()])
+@pytest.mark.parametrize("norm", [Conv(), Spectral()])
+def test_penalties_train_normalized_discriminators(penalty, norm):
+    """A penalty needs second derivatives: of ConvNorm's filter too."""
+    module = small_gan(penalty=penalty, discriminator_norms=[norm])
+    before = copy.deepcopy(module.discriminator.state_dict())
+    fit(module, 2)
+    assert 0 < differences(before, module.discriminator.state_dict()) < 1
+
+
+def test_learning_rates_decay_over_their_own_horizon():
+    decay = LinearDecay(end=10, start=2)
+    assert [decay(step) for step in (0, 2, 3, 6, 10, 99)] == [1, 1, 0.875, 0.5, 0, 0]
+    module = small_gan(decay=LinearDecay(end=8), generator_optimizer=sgd)
+    fit(module, 2)
+    assert module.learning_rates() == {"generator": pytest.approx(0.075), "discriminator": pytest.approx(1.5e-4)}
+
+
+@pytest.mark.parametrize("architecture", ["dcgan", "sngan_cnn", "sngan_resnet"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_channels_last_and_bf16_train_as_the_plain_form(architecture, precision):
+    norms = {"generator_norms": [Batch()], "discriminator_norms": [Conv()]}
+    plain, fast = Recorder(), Recorder()
+    fit(small_gan(architecture, **norms), 2, [plain])
+    module = small_gan(architecture, **norms, channels_last=True)
+    fit(module, 2, [fast], precision=precision)
+    tolerance = 1e-4 if precision == "32-true" else 0.05
+    for a, b in zip(plain.outputs, fast.outputs, strict=True):
+        for name in a:
+            assert float(b[name]) == pytest.approx(float(a[name]), abs=tolerance, rel=tolerance), name
+    assert all(p.dtype == torch.float32 for p in module.parameters())
+    assert module.discriminator.state_dict()  # still an ordinary module
+    kernels = [p for p in module.parameters() if p.ndim == 4 and min(p.shape[1:]) > 1]
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
+
+
+def test_conditional_training_feeds_labels_to_both_networks():
+    generator, _ = small_networks("sngan_resnet")
+    _, discriminator = small_networks("sngan_resnet")
+    discriminator = type(discriminator)(32, 1, 10, conditional=True, width_multiplier=1 / 16)
+    module = GAN(generator, discriminator, Hinge(), [ConditionalBatch()])
+    assert module.conditional
+    embedding = discriminator.head.embedding.weight.clone()
+    gain = generator.blocks[0].norm1.gain.weight.clone()
+    fit(module, 2, data=Digits(batch_size=32))
+    assert (discriminator.head.embedding.weight != embedding).any()
+    assert (generator.blocks[0].norm1.gain.weight != gain).any()
+    same_noise = module.sample(2, torch.tensor([3, 7]), seed=1)
+    assert not torch.equal(same_noise, module.sample(2, torch.tensor([7, 3]), seed=1))
+
+
+def test_samples_do_not_depend_on_how_they_are_asked_for():
+    module = small_gan(generator_norms=[Batch()])
+    whole = module.sample(150)
+    assert whole.dtype == torch.uint8
+    assert whole.shape == (150, 1, 32, 32)
+    parts = torch.cat([module.sample(1), module.sample(99, start=1), module.sample(50, start=100)])
+    # the same inputs in other batches: convolution kernels may round differently
+    assert (whole.int() - parts.int()).abs().max() <= 1
+    assert not torch.equal(module.sample(4), module.sample(4, seed=1))
+    assert torch.equal(module.sample(4), module.sample(4))
+
+
+def test_sampling_leaves_the_training_alone():
+    module = small_gan(generator_norms=[Batch()])
+    module.train()
+    state, random_state = copy.deepcopy(module.state_dict()), torch.get_rng_state()
+    module.sample(4)
+    assert module.generator.training
+    assert differences(state, module.state_dict()) == 0
+    assert torch.equal(random_state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda gan: gan.sample(0), "the number of samples must be at least 1, got 0"),
+        (lambda gan: gan.sample(2, torch.tensor([1])), r"labels must have the shape \(2,\), got \(1,\)"),
+        (lambda gan: gan.sample(1, torch.tensor([10])), r"labels must be in \[0, 10\), got 10 to 10"),
+        (lambda gan: small_gan(discriminator_steps=0), "discriminator_steps must be at least 1, got 0"),
+        (lambda gan: small_gan(generator_batch_ratio=0), "generator_batch_ratio must be at least 1, got 0"),
+        (lambda gan: small_gan(seed=-1), "seed must be between 0 and 4294967295, got -1"),
+        (lambda gan: LinearDecay(end=0), "start must be at least 0 and below end, got 0 and 0"),
+        (lambda gan: fit(small_gan(), -1), r"trainer.max_steps must be at least 1 \(generator steps\), got -1"),
+    ],
+)
+def test_wrong_arguments_are_named(ask, message):
+    with pytest.raises(ValueError, match=message):
+        ask(small_gan())
+
+
+def test_a_conditional_discriminator_needs_a_conditional_generator():
+    generator, discriminator = small_networks("dcgan")
+    discriminator = type(discriminator)(32, 1, 10, conditional=True, width=8)
+    with pytest.raises(ValueError, match="the generator is not: add ConditionalBatch"):
+        GAN(generator, discriminator, Hinge())
+
+
+def test_pixels_round_as_saved_images_do():
+    every = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_uint8(to_float(every)), every)
+    # -0.9999 is 0.013 of 255, 0.003 is 127.88; beyond the range is clamped
+    assert to_uint8(torch.tensor([-0.9999, 0.003, 1.5, -2.0])).tolist() == [0, 128, 255, 0]
+
+
+@pytest.mark.parametrize("loss", [kind() for kind in Loss.__subclasses__()])
+def test_a_toy_is_learnt(loss):
+    """With every loss, the mean of the generator's pixels moves to that of constant data."""
+
+    class Constant(Digits):
+        def train_dataloader(self):
+            images = torch.full((16, 1, 32, 32), 230, dtype=torch.uint8)
+            while True:
+                yield images, torch.zeros(16, dtype=torch.long)
+
+    adam = lambda parameters: torch.optim.Adam(parameters, lr=2e-3, betas=(0.5, 0.9))  # noqa: E731
+    module = small_gan(
+        loss=loss,
+        generator_norms=[Batch()],
+        discriminator_norms=[Spectral()],
+        generator_optimizer=adam,
+        discriminator_optimizer=adam,
+    )
+    before = float(module.sample(16).float().mean())
+    fit(module, 60, data=Constant(batch_size=16))
+    after = float(module.sample(16).float().mean())
+    assert abs(after - 230) < 0.5 * abs(before - 230)

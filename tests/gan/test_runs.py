@@ -1,0 +1,278 @@
+"""Runs on the disk: what they leave, and that they continue exactly."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import fit, small_gan
+from pytorch_lightning import Callback
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import gan
+from gan.callbacks import EMA, Checkpoint, Monitor, OperatorNorms, SampleGrid
+from gan.callbacks.checkpoint import write_atomically
+from gan.data import Digits
+from gan.norms import Batch, ConditionalBatch, Conv, Spectral
+from gan.optimizers import LinearDecay
+from gan.runs import RunLogger, checkpoints, find_checkpoint, newest_run, read_checkpoint
+
+BATCH = 599  # three batches are one epoch of the 1,797 digits
+
+
+class Killed(Exception):
+    pass
+
+
+class Killer(Callback):
+    """Ends a run in the middle, as abruptly as can be done inside a process."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step == self.step:
+            raise Killed
+
+
+def callbacks(every_n_steps: int = 2) -> list[Callback]:
+    return [
+        EMA(half_life_images=1000),
+        Monitor(every_n_steps=1),
+        SampleGrid(every_n_steps=2, rows=2, columns=2),
+        OperatorNorms(every_n_steps=3),
+        Checkpoint(every_n_steps=every_n_steps),
+    ]
+
+
+def train(root: Path, steps: int, extra: list[Callback] | None = None, resume: bool = False, **trainer) -> Path:
+    module = small_gan(
+        generator_norms=[Batch()],
+        discriminator_norms=[Spectral(), Conv()],
+        decay=LinearDecay(10),
+        discriminator_steps=2,
+    )
+    logger, checkpoint = RunLogger(str(root), "digits"), None
+    if resume:
+        run = newest_run(root / "digits")
+        step, checkpoint = max(checkpoints(run).items())
+        logger = RunLogger(str(root), "digits", run, step)
+    data = Digits(batch_size=BATCH // 2)
+    fit(module, steps, [*callbacks(), *(extra or [])], data=data, logger=logger, ckpt_path=checkpoint, **trainer)
+    return Path(logger.log_dir)
+
+
+def lines(run: Path) -> list[dict]:
+    parsed = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "images_per_second"} for line in parsed]
+
+
+def assert_same(a, b, path=""):
+    """Compare the contents of two checkpoints bit for bit."""
+    assert type(a) is type(b), path
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), path
+        for key in a:
+            assert_same(a[key], b[key], f"{path}/{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), path
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{path}/{i}")
+    else:
+        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b, path
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("unbroken"), 6)
+
+
+@pytest.mark.parametrize("killed_at", [[1], [3], [4], [1, 4, 5]])
+def test_a_killed_run_continues_bit_for_bit(tmp_path, unbroken, killed_at):
+    """Killed before the first regular checkpoint, in mid-epoch, at an epoch's end, and again and again."""
+    for attempt, step in enumerate(killed_at):
+        with pytest.raises(Killed):
+            train(tmp_path, 6, [Killer(step)], resume=attempt > 0)
+    run = train(tmp_path, 6, resume=True)
+    assert run.name == "version_0"
+    assert_same(*(read_checkpoint(find_checkpoint(path)) for path in (unbroken, run)))
+    assert lines(run) == lines(unbroken)
+    for grid in (unbroken / "samples").iterdir():
+        assert grid.read_bytes() == (run / "samples" / grid.name).read_bytes()
+    assert logged(run) == logged(unbroken)
+
+
+def logged(run: Path) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(run)).Reload()
+    tags = [tag for tag in events.Tags()["scalars"] if tag != "images_per_second"]
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+
+
+def test_steps_are_one_number_everywhere(unbroken):
+    """max_steps, file names, metric lines, TensorBoard's axis and the checkpoint count generator steps."""
+    assert sorted(checkpoints(unbroken)) == [4, 6]
+    assert read_checkpoint(find_checkpoint(unbroken))["global_step"] == 6
+    assert [line["step"] for line in lines(unbroken) if "loss/generator" in line] == [1, 2, 3, 4, 5, 6]
+    assert [step for step, _ in logged(unbroken)["loss/generator"]] == [1, 2, 3, 4, 5, 6]
+    assert sorted(path.name for path in (unbroken / "samples").iterdir())[-1] == "step_00000006.png"
+    assert [line["step"] for line in lines(unbroken) if any("operator_norm" in name for name in line)] == [0, 3, 6]
+
+
+def test_the_decay_follows_the_generator_steps(unbroken):
+    rates = [line["learning_rate/generator"] for line in lines(unbroken) if "learning_rate/generator" in line]
+    assert rates == pytest.approx([2e-4 * (10 - step) / 10 for step in range(1, 7)])
+
+
+def test_load_gives_the_averaged_generator_without_data_or_config(unbroken):
+    module = gan.load(unbroken)
+    assert module.weights_name == "ema"
+    checkpoint = read_checkpoint(find_checkpoint(unbroken))
+    state = {key.removeprefix("generator_ema."): value for key, value in checkpoint["state_dict"].items()}
+    for name, value in module.sampler.state_dict().items():
+        assert torch.equal(value, state[name])
+    images = module.sample(4)
+    assert images.shape == (4, 1, 32, 32)
+    assert torch.equal(images, gan.load(checkpoints(unbroken)[6]).sample(4))
+
+
+def test_grids_show_the_averaged_generator(unbroken):
+    from PIL import Image
+
+    grid = torch.tensor(list(Image.open(unbroken / "samples" / "step_00000006.png").getdata())).view(70, 70)
+    assert torch.equal(grid[2:34, 2:34].byte(), gan.load(unbroken).sample(4)[0, 0])
+    assert torch.equal(grid[36:68, 36:68].byte(), gan.load(unbroken).sample(4)[3, 0])
+
+
+def test_average_by_hand():
+    class Positions(Callback):
+        def __init__(self):
+            self.seen = []
+
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            self.seen.append(pl_module.generator.project.weight.detach().clone())
+
+    positions = Positions()
+    module = small_gan(generator_batch_ratio=2)
+    average = module.generator.project.weight.detach().clone()
+    # eight images a batch of D, sixteen one of G: a half-life of 16 halves the distance in every step
+    fit(module, 3, [positions, EMA(half_life_images=16)])
+    for weight in positions.seen:
+        average = (average + weight) / 2
+    torch.testing.assert_close(module.generator_ema.project.weight, average)
+
+
+def test_average_copies_running_statistics():
+    module = small_gan(generator_norms=[Batch()])
+    fit(module, 2, [EMA()])
+    assert torch.equal(module.generator_ema.norm.running_mean, module.generator.norm.running_mean)
+    assert int(module.generator_ema.norm.num_batches_tracked) == int(module.generator.norm.num_batches_tracked)
+    assert not any(p.requires_grad for p in module.generator_ema.parameters())
+
+
+@pytest.mark.parametrize(("saved", "asked"), [(True, False), (False, True)])
+def test_average_of_checkpoint_and_config_must_agree(tmp_path, saved, asked):
+    logger = RunLogger(str(tmp_path), "x")
+    fit(small_gan(), 1, [Checkpoint(), *([EMA()] if saved else [])], logger=logger)
+    checkpoint = find_checkpoint(Path(logger.log_dir))
+    with pytest.raises(ValueError, match="averaged weights, but the config has"):
+        fit(small_gan(), 2, [EMA()] if asked else [], ckpt_path=checkpoint)
+
+
+def test_best_checkpoint_follows_the_metric(tmp_path):
+    class Metric(Callback):
+        values = {0: 9.0, 1: 5.0, 2: 7.0, 3: float("nan"), 4: 2.0, 5: 3.0}
+
+        def on_train_start(self, trainer, pl_module):
+            pl_module.publish({"fd": self.values[trainer.global_step]})
+
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            self.on_train_start(trainer, pl_module)
+
+    logger = RunLogger(str(tmp_path), "x")
+    fit(small_gan(), 5, [Metric(), Checkpoint(every_n_steps=5, keep=0, monitor="fd")], logger=logger)
+    run = Path(logger.log_dir)
+    assert read_checkpoint(run / "checkpoints" / "best.ckpt")["global_step"] == 4
+    assert sorted(checkpoints(run)) == [0, 5]
+    with pytest.raises(ValueError, match=r"monitor must be a metric of this run \(fd\), got 'fid'"):
+        fit(small_gan(), 1, [Metric(), Checkpoint(monitor="fid")], logger=RunLogger(str(tmp_path), "x"))
+
+
+def test_conditional_grids_have_a_class_a_column(tmp_path):
+    logger = RunLogger(str(tmp_path), "x")
+    module = small_gan(generator_norms=[ConditionalBatch()])
+    fit(module, 1, [SampleGrid(rows=2, columns=3)], logger=logger)
+    asked = module.sample(6, torch.tensor([0, 1, 2, 0, 1, 2]))
+    from PIL import Image
+
+    picture = Image.open(Path(logger.log_dir, "samples", "step_00000001.png"))
+    grid = torch.tensor(list(picture.getdata())).view(70, 104)
+    assert torch.equal(grid[36:68, 70:102].byte(), asked[5, 0])
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def full_disk(file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, full_disk)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_unreadable_checkpoints_are_named(tmp_path):
+    cut = tmp_path / "cut.ckpt"
+    cut.write_bytes(b"PK\x03\x04 half a file")
+    with pytest.raises(ValueError, match=r"cut.ckpt is not a readable checkpoint"):
+        gan.load(cut)
+    foreign = tmp_path / "foreign.ckpt"
+    torch.save({"state_dict": {}}, foreign)
+    with pytest.raises(ValueError, match=r"foreign.ckpt is not a checkpoint of this framework"):
+        gan.load(foreign)
+    with pytest.raises(FileNotFoundError, match="neither a checkpoint nor the folder of a run"):
+        gan.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="nothing to continue"):
+        newest_run(tmp_path)
+
+
+class Malice:
+    def __reduce__(self):
+        return Path.touch, (Path("executed"),)
+
+
+def test_a_checkpoint_that_executes_code_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"gan": Malice()}, "malice.ckpt")
+    with pytest.raises(ValueError, match="not a readable checkpoint"):
+        gan.load("malice.ckpt")
+    assert not Path("executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("class_path", "message"),
+    [
+        ("os.system", "names os.system where a Generator is expected"),
+        ("gan.losses.Hinge", "names gan.losses.Hinge where a Generator is expected"),
+        ("nowhere.Generator", "needs nowhere.Generator, which cannot be imported"),
+    ],
+)
+def test_a_checkpoint_builds_nothing_but_networks(tmp_path, unbroken, class_path, message):
+    checkpoint = read_checkpoint(find_checkpoint(unbroken))
+    checkpoint["gan"]["generator"] = {"class_path": class_path, "init_args": {"command": "true"}}
+    torch.save(checkpoint, tmp_path / "x.ckpt")
+    with pytest.raises(ValueError, match=message):
+        gan.load(tmp_path / "x.ckpt")
+
+
+def test_lines_after_the_checkpoint_are_cut(tmp_path):
+    logger = RunLogger(str(tmp_path), "x")
+    for step in range(4):
+        logger.log_metrics({"a": float(step)}, step)
+    run = Path(logger.log_dir)
+    with open(run / "metrics.jsonl", "a") as file:
+        file.write('{"step": 1')  # a line that a kill cut short
+    RunLogger(str(tmp_path), "x", run, from_step=2)
+    assert [line["step"] for line in lines(run)] == [0, 1, 2]
