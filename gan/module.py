@@ -131,8 +131,8 @@ class GAN(LightningModule):
         with torch.no_grad():
             fake = self.generator(z, fake_y)
         with self.toggled_optimizer(optimizer):
-            real_logits = self.discriminator(real, y)
-            fake_logits = self.discriminator(fake, fake_y)
+            real_logits = self._judge(real, y)
+            fake_logits = self._judge(fake, fake_y)
             loss = self.loss.discriminator(real_logits, fake_logits)
             watched = {
                 "loss/discriminator": loss.detach(),
@@ -153,10 +153,14 @@ class GAN(LightningModule):
         optimizer = self._optimizers()[0]
         z, y = self._draw(batch_size, update=self.discriminator_steps)
         with self.toggled_optimizer(optimizer):
-            loss = self.loss.generator(self.discriminator(self.generator(z, y), y))
+            loss = self.loss.generator(self._judge(self.generator(z, y), y))
             self._descend(optimizer, self.generator, loss)
             optimizer.step()
         return {"loss/generator": loss.detach()}
+
+    def _judge(self, images: Tensor, labels: Tensor) -> Tensor:
+        # Under autocast logits come in half precision: too coarse for a loss.
+        return self.discriminator(images, labels).to(self.weights_dtype)
 
     def _descend(self, optimizer: LightningOptimizer, network: nn.Module, loss: Tensor) -> None:
         optimizer.zero_grad()

@@ -2,9 +2,9 @@ import copy
 
 import pytest
 import torch
-from conftest import differences, fit, small_gan, small_networks
 from pytorch_lightning import Callback
 from torch.nn import functional as F
+from training import differences, fit, small_gan, small_networks
 
 from gan.data import Digits
 from gan.images import to_float, to_uint8

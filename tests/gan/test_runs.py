@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import fit, small_gan
 from pytorch_lightning import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from training import fit, small_gan
 
 import gan
 from gan.callbacks import EMA, Checkpoint, Monitor, OperatorNorms, SampleGrid
@@ -20,10 +20,6 @@ from gan.runs import RunLogger, checkpoints, find_checkpoint, newest_run, read_c
 BATCH = 599  # three batches are one epoch of the 1,797 digits
 
 
-class Killed(Exception):
-    pass
-
-
 class Killer(Callback):
     """Ends a run in the middle, as abruptly as can be done inside a process."""
 
@@ -32,7 +28,7 @@ class Killer(Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         if trainer.global_step == self.step:
-            raise Killed
+            raise InterruptedError
 
 
 def callbacks(every_n_steps: int = 2) -> list[Callback]:
@@ -46,12 +42,8 @@ def callbacks(every_n_steps: int = 2) -> list[Callback]:
 
 
 def train(root: Path, steps: int, extra: list[Callback] | None = None, resume: bool = False, **trainer) -> Path:
-    module = small_gan(
-        generator_norms=[Batch()],
-        discriminator_norms=[Spectral(), Conv()],
-        decay=LinearDecay(10),
-        discriminator_steps=2,
-    )
+    norms = {"generator_norms": [Batch()], "discriminator_norms": [Spectral(), Conv()]}
+    module = small_gan(**norms, decay=LinearDecay(10), discriminator_steps=2)
     logger, checkpoint = RunLogger(str(root), "digits"), None
     if resume:
         run = newest_run(root / "digits")
@@ -91,7 +83,7 @@ def unbroken(tmp_path_factory):
 def test_a_killed_run_continues_bit_for_bit(tmp_path, unbroken, killed_at):
     """Killed before the first regular checkpoint, in mid-epoch, at an epoch's end, and again and again."""
     for attempt, step in enumerate(killed_at):
-        with pytest.raises(Killed):
+        with pytest.raises(InterruptedError):
             train(tmp_path, 6, [Killer(step)], resume=attempt > 0)
     run = train(tmp_path, 6, resume=True)
     assert run.name == "version_0"
@@ -180,7 +172,7 @@ def test_average_of_checkpoint_and_config_must_agree(tmp_path, saved, asked):
 
 def test_best_checkpoint_follows_the_metric(tmp_path):
     class Metric(Callback):
-        values = {0: 9.0, 1: 5.0, 2: 7.0, 3: float("nan"), 4: 2.0, 5: 3.0}
+        values = 9.0, 5.0, 7.0, float("nan"), 2.0, 3.0
 
         def on_train_start(self, trainer, pl_module):
             pl_module.publish({"fd": self.values[trainer.global_step]})

@@ -1,0 +1,80 @@
+"""What several tests of the framework need: small networks, a small data set, and a trainer that says nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningDataModule, Trainer
+from torch import Tensor
+
+from gan.callbacks import AtomicCheckpointIO
+from gan.data import Digits
+from gan.losses import Hinge
+from gan.module import GAN
+from gan.networks import (
+    DCGANDiscriminator,
+    DCGANGenerator,
+    Discriminator,
+    Generator,
+    SNGANCNNDiscriminator,
+    SNGANCNNGenerator,
+    SNGANResNetDiscriminator,
+    SNGANResNetGenerator,
+)
+from gan.strategy import GANStrategy
+
+
+def small_networks(name: str, size: int = 32, channels: int = 1, classes: int = 10) -> tuple[Generator, Discriminator]:
+    """Return a narrow pair of the named architecture."""
+    torch.manual_seed(0)
+    facts = {"image_size": size, "channels": channels, "num_classes": classes}
+    if name == "dcgan":
+        return DCGANGenerator(**facts, latent_dim=8, width=8), DCGANDiscriminator(**facts, width=8)
+    if name == "sngan_cnn":
+        return SNGANCNNGenerator(**facts, latent_dim=8, width=8), SNGANCNNDiscriminator(**facts, width=8)
+    generator = SNGANResNetGenerator(**facts, latent_dim=8, width_multiplier=1 / 32)
+    return generator, SNGANResNetDiscriminator(**facts, width_multiplier=1 / 16)
+
+
+ARCHITECTURES = "dcgan", "sngan_cnn", "sngan_resnet"
+
+
+def small_gan(architecture: str = "dcgan", **arguments: Any) -> GAN:
+    """Return a GAN of narrow networks."""
+    return GAN(*small_networks(architecture), arguments.pop("loss", Hinge()), **arguments)
+
+
+def fit(
+    module: GAN,
+    steps: int,
+    callbacks: list[Callback] | None = None,
+    *,
+    data: LightningDataModule | None = None,
+    processes: int = 1,
+    ckpt_path: str | Path | None = None,
+    **trainer: Any,
+) -> Trainer:
+    """Train on the digits for some generator steps."""
+    strategy = GANStrategy(start_method="fork") if processes > 1 else "auto"
+    settings: dict[str, Any] = {"logger": False, "plugins": [AtomicCheckpointIO()], **trainer}
+    made = Trainer(
+        max_steps=steps,
+        callbacks=callbacks,
+        accelerator="cpu",
+        devices=processes,
+        strategy=strategy,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=any("Checkpoint" in type(callback).__name__ for callback in callbacks or []),
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        **settings,
+    )
+    made.fit(module, datamodule=data or Digits(batch_size=8), ckpt_path=ckpt_path)
+    return made
+
+
+def differences(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
+    """Return the largest absolute difference between two state dicts."""
+    assert a.keys() == b.keys()
+    return max(float((a[key].double() - b[key].double()).abs().max()) for key in a)
