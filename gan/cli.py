@@ -12,8 +12,10 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveCon
 
 from gan.callbacks import AtomicCheckpointIO, Checkpoint, Progress
 from gan.data import ImageData
+from gan.errors import one_line
 from gan.metrics import Evaluation
 from gan.module import GAN
+from gan.randomness import MAX_SEED
 from gan.runs import RunLogger, checkpoints, newest_run
 from gan.strategy import use_as_default
 
@@ -28,7 +30,10 @@ TRAINER_DEFAULTS = {
 
 
 class Parser(LightningArgumentParser):
-    """Says what is wrong in one line."""
+    """Takes options by their whole names only, and says what is wrong in one line."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error and exit with code 2."""
@@ -125,11 +130,6 @@ def main() -> None:
         raise SystemExit(1) from None
 
 
-def one_line(message: str) -> str:
-    """Return a message without line breaks."""
-    return " ".join(message.split())
-
-
 def _default_to_fit() -> None:
     """Let `train.py --config x.yaml` mean `train.py fit --config x.yaml`."""
     if len(sys.argv) > 1 and sys.argv[1] not in (*SUBCOMMANDS, "-h", "--help"):
@@ -145,6 +145,6 @@ def _silence_lightning() -> None:
 
 
 def _seed(seed: bool | int) -> int:
-    if isinstance(seed, bool):
-        raise ValueError(f"seed_everything must be a number, got {seed}: a run that cannot be repeated is of no use")
+    if isinstance(seed, bool) or not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed_everything must be a number between 0 and {MAX_SEED}, got {seed}")
     return seed

@@ -1,0 +1,208 @@
+"""The command line as users call it, in this process."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+from pytorch_lightning import Trainer
+
+import gan
+from gan import cli
+from gan.runs import checkpoints
+
+ROOT = Path(__file__).parents[2]
+QUICKSTART = str(ROOT / "configs" / "quickstart.yaml")
+NONE = str(ROOT / "configs" / "metrics" / "none.yaml")
+SMALL = [
+    "--model.generator.width=4",
+    "--model.discriminator.width=4",
+    "--data.batch_size=8",
+    "--trainer.accelerator=cpu",
+    "--trainer.enable_progress_bar=false",
+]
+
+
+@pytest.fixture
+def train(monkeypatch, tmp_path):
+    """Run train.py with some arguments, below a temporary root; return that root."""
+
+    def run(*arguments: str) -> Path:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        cli.main()
+        return tmp_path / "runs"
+
+    return run
+
+
+def small(*arguments: str) -> list[str]:
+    return ["fit", "--config", QUICKSTART, "--config", NONE, *SMALL, *arguments]
+
+
+ERRORS = [
+    (["--model.nonsense=1"], "unrecognized arguments: --model.nonsense=1"),
+    (["--trainer.max_epoch=3"], "unrecognized arguments: --trainer.max_epoch=3"),
+    (["--model.generator.widht=3"], "Option 'widht' is not accepted"),
+    (["--model.discriminator_steps=0"], "discriminator_steps must be at least 1, got 0"),
+    (["--model.discriminator_steps=1.5"], "model.discriminator_steps: expected int, got 1.5"),
+    (
+        ["--model.discriminator_norms=[Spectrl]"],
+        "model.discriminator_norms: there is no class 'Spectrl' here; known are",
+    ),
+    (["--model.loss=Hinges"], "known are Hinge, LeastSquares, NonSaturating, Wasserstein, and yours by module.Class"),
+    (
+        ["--model.discriminator_norms=[{class_path: Group, init_args: {groups: 7}}]"],
+        "7 groups do not divide 8 channels",
+    ),
+    (["--model.decay.end=0"], "decay: start must be at least 0 and below end, got 0 and 0"),
+    (["--data=gan.data.CIFR10"], "data: there is no class 'gan.data.CIFR10'; known are CIFAR10, CIFAR100, CelebA"),
+    (["--data.batch_size=many"], "batch_size: expected int, got many"),
+    (["--data.batch_size=0"], "batch_size must be at least 1, got 0"),
+    (["--data=gan.data.Folder", "--data.root=/nowhere"], "root '/nowhere' does not exist; a folder or a zip"),
+    (["--config=/nowhere.yaml"], "File does not exist: '/nowhere.yaml'"),
+    (["--ckpt_path=/nowhere.ckpt"], "--ckpt_path: there is no file /nowhere.ckpt"),
+    (["--ckpt_path=last", "--experiment=other"], "no run with a checkpoint in runs/other: nothing to continue"),
+    (["--trainer.max_steps=0"], "trainer.max_steps must be at least 1 (generator steps), got 0"),
+    (["--trainer.precision=17"], "trainer.precision: expected 64, 32, 16 or"),
+    (["--seed_everything=-3"], "seed_everything must be a number between 0 and 4294967295, got -3"),
+    (
+        ["--metrics=gan.metrics.Evaluation", "--metrics.features=gan.metrics.Nope"],
+        "there is no class 'gan.metrics.Nope'",
+    ),
+    (
+        ["--model.generator=gan.networks.SNGANResNetGenerator", "--data=gan.data.MNIST", "--data.image_size=28"],
+        "image_size must be one of 32, 48, 64, 128 for SNGAN's ResNet, got 28",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), ERRORS, ids=lambda value: value[-1] if isinstance(value, list) else ""
+)
+def test_a_mistake_is_one_line_and_a_code(train, capsys, tmp_path, arguments, message):
+    with pytest.raises(SystemExit) as exit_:
+        train(*small("--trainer.max_steps=1", *arguments))
+    assert exit_.value.code in (1, 2)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+    assert not any(tmp_path.rglob("*.ckpt"))
+
+
+def test_a_wrong_key_in_a_file_is_named(train, capsys, tmp_path):
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("model:\n  generator_nroms: [Batch]\n")
+    with pytest.raises(SystemExit):
+        train(*small("--config", str(wrong)))
+    assert "generator_nroms" in capsys.readouterr().err
+
+
+def test_an_unreadable_image_is_named(train, capsys, tmp_path):
+    for number in range(3):
+        Image.new("L", (32, 32)).save(tmp_path / f"{number}.png")
+    (tmp_path / "images").mkdir()
+    Image.new("L", (32, 32)).save(tmp_path / "images" / "whole.png")
+    (tmp_path / "images" / "cut.png").write_bytes((tmp_path / "0.png").read_bytes()[:40])
+    data = ["--data=gan.data.Folder", f"--data.root={tmp_path / 'images'}", "--data.image_size=32", "--data.channels=1"]
+    with pytest.raises(SystemExit):
+        train(*small("--trainer.max_steps=1", *data))
+    assert "cut.png" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_norms_by_name_from_the_command_line(train):
+    runs = train(*small("--trainer.max_steps=2", "--model.discriminator_norms=[Conv,Spectral]"))
+    module = gan.load(runs / "quickstart" / "version_0")
+    assert [norm["class_path"] for norm in module.description["discriminator_norms"]] == [
+        "gan.norms.Conv",
+        "gan.norms.Spectral",
+    ]
+    assert hasattr(module.discriminator.head.linear, "parametrizations")
+
+
+def test_a_run_leaves_all_that_is_promised_and_its_config_repeats_it(train):
+    runs = train(*small("--trainer.max_steps=4", "--seed_everything=3"))
+    run = runs / "quickstart" / "version_0"
+    names = {path.name.split(".tfevents")[0] for path in run.iterdir()}
+    assert names == {"config.yaml", "metrics.jsonl", "events.out", "checkpoints", "samples"}
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["seed_everything"] == 3
+    train("fit", "--config", str(run / "config.yaml"))
+    states = [torch.load(checkpoints(runs / "quickstart" / f"version_{k}")[4], weights_only=True) for k in (0, 1)]
+    assert all(torch.equal(a, b) for a, b in zip(*(s["state_dict"].values() for s in states), strict=True))
+
+
+def test_last_continues_in_the_same_folder(train):
+    train(*small("--trainer.max_steps=2"))
+    runs = train(*small("--trainer.max_steps=4", "--ckpt_path=last"))
+    train_again = runs.parent / "again"
+    train(*small("--trainer.max_steps=4", f"--trainer.default_root_dir={train_again}"))
+    assert [path.name for path in (runs / "quickstart").iterdir()] == ["version_0"]
+    states = [checkpoints(root / "quickstart" / "version_0")[4] for root in (runs, train_again)]
+    a, b = (torch.load(path, weights_only=True) for path in states)
+    assert all(torch.equal(a["state_dict"][key], b["state_dict"][key]) for key in b["state_dict"])
+
+
+def test_a_checkpoint_file_starts_a_new_version_and_does_not_override_the_command_line(train):
+    runs = train(*small("--trainer.max_steps=2", "--seed_everything=7"))
+    checkpoint = checkpoints(runs / "quickstart" / "version_0")[2]
+    train(*small("--trainer.max_steps=3", f"--ckpt_path={checkpoint}", "--seed_everything=8"))
+    branch = runs / "quickstart" / "version_1"
+    assert sorted(checkpoints(branch)) == [2, 3]
+    assert gan.load(branch).seed == 8
+
+
+def test_fit_is_what_train_py_does_by_itself(train):
+    runs = train(*small("--trainer.max_steps=1")[1:])
+    assert (runs / "quickstart" / "version_0" / "metrics.jsonl").exists()
+
+
+def test_validate_gives_the_number_of_the_training(train, capsys):
+    metrics = ["--config", QUICKSTART, "--metrics.num_samples=70", "--metrics.every_n_steps=3"]
+    runs = train("fit", *metrics, *SMALL, "--trainer.max_steps=3")
+    lines = [json.loads(line) for line in (runs / "quickstart/version_0/metrics.jsonl").read_text().splitlines()]
+    trained = [line["fd_digits"] for line in lines if "fd_digits" in line]
+    capsys.readouterr()
+    before = sorted(path for path in runs.rglob("*"))
+    train("validate", *metrics, *SMALL, "--ckpt_path=last")
+    assert repr(trained[-1]) in capsys.readouterr().out
+    assert sorted(path for path in runs.rglob("*")) == before  # looking leaves no trace
+    assert trained[0] != trained[-1]
+
+
+def test_validate_needs_to_know_what(train, capsys):
+    with pytest.raises(SystemExit):
+        train("validate", "--config", QUICKSTART)
+    assert "validate needs --ckpt_path" in capsys.readouterr().err
+
+
+CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if "metrics" not in path.parts)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_builds(train, monkeypatch, config, tmp_path):
+    """All but the training itself: networks, norms, optimizers, callbacks and data set."""
+    built = {}
+    monkeypatch.setattr(Trainer, "fit", lambda trainer, model, **_: built.update(model=model, trainer=trainer))
+    for label in "ab":
+        (tmp_path / "images" / label).mkdir(parents=True)
+        Image.new("RGB", (40, 30)).save(tmp_path / "images" / label / "x.png")
+    root = [f"--data.root={tmp_path / 'images'}"] if "root:" in config.read_text() else []
+    train("fit", "--config", str(config), *root, "--trainer.accelerator=cpu")
+    optimizers, _ = built["model"].configure_optimizers()
+    assert len(optimizers) == 2
+    assert built["trainer"].max_steps > 0
+    assert config.read_text().startswith("#"), "a config begins with what it claims"
+
+
+@pytest.mark.parametrize("metrics", ["digits", "inception", "none"])
+def test_metrics_stack_on_an_experiment(train, monkeypatch, metrics):
+    callbacks = []
+    monkeypatch.setattr(Trainer, "fit", lambda trainer, **_: callbacks.extend(trainer.callbacks))
+    stacked = str(ROOT / "configs" / "metrics" / f"{metrics}.yaml")
+    train("fit", "--config", QUICKSTART, "--config", stacked)
+    assert [type(callback).__name__ for callback in callbacks].count("Evaluation") == (metrics != "none")
