@@ -35,14 +35,14 @@ def _reasons(message: str) -> Iterator[str]:
 
 
 def _tidy(text: str) -> str:
+    text = " ".join(text.split())
     text = re.sub(r"Expected a dot import path string: (\S+)", r"there is no class '\1' here", text)
     unknown = r"Problem with given class_path ('\S+'):(?: module .* has no attribute .*)?$"
     text = re.sub(unknown, r"there is no class \1", text)
     text = re.sub(r"^Call to compute_fn of link .* failed: ", "", text)
     text = re.sub(r"<class '([\w.]+)'>", r"\1", text)
     text = re.sub(r"typing\.Literal\[(.*?)\]", r"\1", text)
-    text = text.replace("Expected a ", "expected ").replace(". Got value:", ", got")
-    return " ".join(text.split())
+    return text.replace("Expected a ", "expected ").replace(". Got value:", ", got")
 
 
 def _choices(key: str, text: str) -> str:
