@@ -15,7 +15,7 @@ from torch import Tensor
 EPS = 1e-8
 
 
-def power_spectrum(weight: Tensor, size: Sequence[int], dilation: Sequence[int] | None = None) -> Tensor:
+def power_spectrum(weight: Tensor, size: Sequence[int], dilation: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Return ``sum_i |FFT_N a_oi|^2``, the squared norm of each row of each frequency's transfer matrix.
 
     The power spectrum is the Fourier transform of the kernels' autocorrelations summed over the input channels. Those
@@ -25,18 +25,23 @@ def power_spectrum(weight: Tensor, size: Sequence[int], dilation: Sequence[int] 
     Args:
         weight: kernels, (O, I, *k).
         size: the grid, N per axis; it may be smaller than the kernel, which then wraps around.
-        dilation: distance between the kernel's taps per axis; one each by default.
+        dilation: distance between the kernel's taps per axis.
 
     Returns:
-        Float64 of the layout of `torch.fft.rfftn`: (O, *size[:-1], size[-1] // 2 + 1).
+        The powers in float64, (O, size[0] // 2 + 1, *size[1:]), and their mean over the whole grid, (O,).
     """
     kernel = weight.shape[2:]
     taps = weight.detach().double().flatten(2)  # (O, I, k*k)
     products = taps.transpose(1, 2) @ taps  # (O, k*k, k*k): each pair of taps, summed over the input channels
-    wrapped = _wrapped_lags(tuple(kernel), tuple(size), tuple(dilation or [1] * len(kernel)), weight.device)
+    wrapped = _wrapped_lags(tuple(kernel), tuple(size), tuple(dilation), weight.device)
     lags = products.new_zeros(len(products), math.prod(size)).index_add_(1, wrapped, products.flatten(1))
-    spectrum: Tensor = torch.fft.rfftn(lags.view(-1, *size), dim=tuple(range(1, len(size) + 1)))
-    return spectrum.real.clamp_min(0)
+    spectrum: Tensor = torch.fft.rfftn(lags.view(-1, *size), dim=_axes(len(size)))
+    return spectrum.real, products.diagonal(dim1=1, dim2=2).sum(1)
+
+
+def _axes(count: int) -> tuple[int, ...]:
+    """Return the last axes, the first of them at the end: that is the one of which `rfftn` keeps half."""
+    return tuple(range(-1, -1 - count, -1))
 
 
 def _wrapped_lags(
@@ -49,6 +54,12 @@ def _wrapped_lags(
         lag = (tap[:, None] - tap) % n
         index = (index[:, None, :, None] * n + lag[None, :, None, :]).reshape(len(index) * k, -1)
     return index.flatten()
+
+
+def unfold(half: Tensor, size: Sequence[int]) -> Tensor:
+    """Complete a spectrum to the whole grid, from (O, size[0] // 2 + 1, *size[1:]) to (O, *size): V(-f) = V(f)."""
+    conjugates = half[:, 1 : (size[0] + 1) // 2].flip(_axes(len(size)))
+    return torch.cat([half, conjugates.roll([1] * (len(size) - 1), _axes(len(size) - 1))], 1)
 
 
 def preconditioner(weight: Tensor, size: Sequence[int], dilation: Sequence[int] | None = None) -> Tensor:
@@ -64,21 +75,24 @@ def preconditioner(weight: Tensor, size: Sequence[int], dilation: Sequence[int] 
         dilation: distance between the kernel's taps per axis; one each by default.
 
     Returns:
-        Real, of the layout of `torch.fft.rfftn`, (O, *size[:-1], size[-1] // 2 + 1); float64 if the weight is, else
-        float32.
+        (O, size[0] // 2 + 1, *size[1:]): of the first axis the frequencies up to half, the others follow by symmetry;
+        float64 if the weight is, else float32.
 
     Raises:
         ValueError: if `size` or `dilation` don't have one positive number per spatial axis.
     """
     axes = weight.dim() - 2
+    dilation = [1] * axes if dilation is None else dilation
     for name, value in ("size", size), ("dilation", dilation):
-        if value is not None and (len(value) != axes or min(value) < 1):
+        if len(value) != axes or min(value) < 1:
             raise ValueError(f"{name} must be {axes} positive numbers for this weight, got {tuple(value)}")
     with torch.no_grad():
-        power = power_spectrum(weight, size, dilation)
-        energy = weight.detach().double().square().flatten(1).sum(1).view(-1, *[1] * axes)
+        flat = math.prod(weight.shape[2:]) == 1
+        power, energy = power_spectrum(weight, [1] * axes if flat else size, dilation)
+        energy = energy.view(-1, *[1] * axes)
         power = torch.where(energy > 0, power.maximum(EPS * energy), 1.0)
-        return power.rsqrt().to(torch.float64 if weight.dtype == torch.float64 else torch.float32)
+        spectrum = power.rsqrt().to(torch.float64 if weight.dtype == torch.float64 else torch.float32)
+        return spectrum.expand(-1, size[0] // 2 + 1, *size[1:])
 
 
 def precondition(y: Tensor, spectrum: Tensor) -> Tensor:
@@ -91,8 +105,8 @@ def precondition(y: Tensor, spectrum: Tensor) -> Tensor:
     Returns:
         A tensor of y's shape and dtype.
     """
-    axes = tuple(range(1 - spectrum.dim(), 0))
-    size = y.shape[1 - spectrum.dim() :]
-    dtype = torch.promote_types(y.dtype, torch.float32)
-    filtered: Tensor = torch.fft.irfftn(torch.fft.rfftn(y.to(dtype), dim=axes) * spectrum, s=size, dim=axes)
+    axes = _axes(spectrum.dim() - 1)
+    size = [y.shape[axis] for axis in axes]
+    transform: Tensor = torch.fft.rfftn(y.to(torch.promote_types(y.dtype, torch.float32)), dim=axes)
+    filtered: Tensor = torch.fft.irfftn(transform * spectrum, s=size, dim=axes)
     return filtered.to(y.dtype)

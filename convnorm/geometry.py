@@ -1,7 +1,6 @@
-"""Where a layer's output lies on the grid of its full, zero-padded output: all that differs between convolutions."""
+"""Where image, kernel and output lie on the grid of a layer's full output: all that differs between convolutions."""
 
 from collections.abc import Sequence
-from types import EllipsisType
 from typing import NamedTuple, TypeAlias
 
 import torch.nn.functional as F
@@ -15,48 +14,53 @@ CONVOLVE_TRANSPOSED = F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d
 
 
 class Geometry(NamedTuple):
-    """The full output of a layer, and the slices of it that the layer itself returns; one entry per spatial axis.
+    """A layer on the grid of its full, zero-padded output; one entry per spatial axis.
+
+    The full output at n is the sum over pixels m and taps u with ``image[m] + taps[u] = n`` on the grid, which wraps
+    around but is large enough that no pixel does. Of it the layer itself returns ``window``.
 
     Attributes:
+        size: N.
         padding: what the full convolution is called with: zeros around the image, or a transposed one's output_padding.
-        size: N, the grid of the full output.
-        window: the index of what padding and stride leave of the full output.
+        image: where the pixels lie.
+        taps: where the kernel's taps lie.
+        window: what padding and stride leave.
     """
 
-    padding: list[int]
-    size: list[int]
-    window: tuple[slice | EllipsisType, ...]
-
-
-def rows(layer: Convolution, weight: Tensor) -> Tensor:
-    """Return the layer's kernels with one row per output channel: (O, I / groups, *k)."""
-    if not layer.transposed:
-        return weight
-    groups = weight.reshape(layer.groups, -1, *weight.shape[1:])
-    return groups.transpose(1, 2).flatten(0, 1)
-
-
-def extend(layer: Convolution, x: Tensor) -> Tensor:
-    """Extend the image as the layer's padding mode says; zeros are left to the convolution."""
-    if layer.padding_mode == "zeros":
-        return x
-    return F.pad(x, layer._reversed_padding_repeated_twice, mode=layer.padding_mode)
+    size: tuple[int, ...]
+    padding: tuple[int, ...]
+    image: tuple[range, ...]
+    taps: tuple[range, ...]
+    window: tuple[range, ...]
 
 
 def geometry(layer: Convolution, image: Sequence[int]) -> Geometry:
-    """Lay the layer's output, for an (extended) image of the given size, on the grid of its full output."""
+    """Lay a layer on its grid, for images (already extended, see `extend`) of the given size.
+
+    Raises:
+        ValueError: if nothing would be left of the output.
+    """
     axis = _transposed_axis if layer.transposed else _axis
-    padding, size, window = zip(*(axis(layer, i, h) for i, h in enumerate(image)), strict=True)
-    return Geometry(list(padding), list(size), (..., *window))
+    grid = Geometry(*zip(*(axis(layer, i, h) for i, h in enumerate(image)), strict=True))
+    if not all(grid.window):
+        raise ValueError(f"image of size {tuple(image)} is too small for {layer}")
+    return grid
 
 
-def _axis(layer: Convolution, i: int, h: int) -> tuple[int, int, slice]:
-    reach = layer.dilation[i] * (layer.kernel_size[i] - 1)  # N = H + reach where padding is not larger
+def _axis(layer: Convolution, i: int, h: int) -> tuple[int, int, range, range, range]:
+    step, dilation = layer.stride[i], layer.dilation[i]
+    reach = dilation * (layer.kernel_size[i] - 1)  # N = H + reach, unless there are more zeros around
     before, after = _zeros(layer, i, reach)
     padding = max(reach, before)
-    count = (h + before + after - reach - 1) // layer.stride[i] + 1
-    start = padding - before
-    return padding, h + 2 * padding - reach, slice(start, start + (count - 1) * layer.stride[i] + 1, layer.stride[i])
+    beyond = padding - reach
+    start, count = padding - before, (h + before + after - reach - 1) // step + 1
+    return (
+        h + padding + beyond,
+        padding,
+        range(beyond, beyond + h),
+        range(reach, -1, -dilation),
+        range(start, start + count * step, step),
+    )
 
 
 def _zeros(layer: Convolution, i: int, reach: int) -> tuple[int, int]:
@@ -67,17 +71,27 @@ def _zeros(layer: Convolution, i: int, reach: int) -> tuple[int, int]:
     return layer.padding[i], layer.padding[i]
 
 
-def _transposed_axis(layer: Convolution, i: int, h: int) -> tuple[int, int, slice]:
-    full = (h - 1) * layer.stride[i] + layer.dilation[i] * (layer.kernel_size[i] - 1) + 1
-    start = _zeros(layer, i, 0)[0]
+def _transposed_axis(layer: Convolution, i: int, h: int) -> tuple[int, int, range, range, range]:
+    step, dilation = layer.stride[i], layer.dilation[i]
+    image = range(0, (h - 1) * step + 1, step)
+    reach = dilation * (layer.kernel_size[i] - 1)
+    full = (h - 1) * step + reach + 1
+    start = _zeros(layer, i, reach)[0]
     stop = full - start + layer.output_padding[i]
     beyond = max(stop - full, 0)
-    return beyond, full + beyond, slice(start, stop, 1)
+    return full + beyond, beyond, image, range(0, reach + 1, dilation), range(start, stop)
 
 
-def convolve(layer: Convolution, x: Tensor, weight: Tensor, padding: Sequence[int]) -> Tensor:
-    """Compute the full output of the layer, without bias: stride 1, or uncropped where it is transposed."""
-    axes = weight.dim() - 3
-    if layer.transposed:
-        return CONVOLVE_TRANSPOSED[axes](x, weight, None, layer.stride, 0, padding, layer.groups, layer.dilation)
-    return CONVOLVE[axes](x, weight, None, 1, padding, layer.dilation, layer.groups)
+def extend(layer: Convolution, x: Tensor) -> Tensor:
+    """Extend the image as the layer's padding mode says; zeros are left to the convolution."""
+    if layer.padding_mode == "zeros":
+        return x
+    return F.pad(x, layer._reversed_padding_repeated_twice, mode=layer.padding_mode)
+
+
+def rows(layer: Convolution, weight: Tensor) -> Tensor:
+    """Return the layer's weight with one row per output channel, (O, I / groups, *k), or such rows as its weight."""
+    if not layer.transposed:
+        return weight
+    groups = weight.reshape(layer.groups, -1, *weight.shape[1:])
+    return groups.transpose(1, 2).flatten(0, 1)

@@ -1,13 +1,15 @@
 """ConvNorm as a module around a convolution, and the walk that puts it into any network."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from convnorm.functional import precondition, preconditioner
-from convnorm.geometry import Convolution, convolve, extend, geometry, rows
+from convnorm.algorithms import convolve_preconditioned
+from convnorm.functional import preconditioner, unfold
+from convnorm.geometry import CONVOLVE, Convolution, extend, geometry, rows
 
 CONVOLUTIONS = nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
 FILTERS: tuple[Callable[..., nn.Module], ...] = nn.Conv1d, nn.Conv2d, nn.Conv3d
@@ -44,7 +46,7 @@ class ConvNorm(nn.Module):
     def __init__(self, layer: nn.Module, affine: bool = True, momentum: float | str | None = None) -> None:
         super().__init__()
         self.layer = _checked(layer)
-        self.affine = _identity_filter(self.layer) if affine else None
+        self.affine: Any = _identity_filter(self.layer) if affine else None
         self.momentum = momentum
         if momentum is not None:
             if momentum != "cosine" and (isinstance(momentum, str) or not 0 < momentum <= 1):
@@ -58,41 +60,39 @@ class ConvNorm(nn.Module):
         layer, weight = self.layer, self.layer.weight
         axes = weight.dim() - 2
         x = extend(layer, x)
-        padding, size, window = geometry(layer, x.shape[-axes:])
-        spectrum = self._spectrum(preconditioner(rows(layer, weight), size, layer.dilation))
-        y = precondition(convolve(layer, x, weight, padding), spectrum)[window]
-        if self.affine is not None:
-            y = self.affine(y)
-        return y if layer.bias is None else y + layer.bias.view(-1, *[1] * axes).to(y.dtype)
+        grid = geometry(layer, x.shape[-axes:])
+        kernels = rows(layer, weight)
+        y = convolve_preconditioned(layer, x, kernels, self.spectrum(kernels, grid.size), grid)
+        if self.affine is None:
+            return y if layer.bias is None else y + layer.bias.view(-1, *[1] * axes).to(y.dtype)
+        filters: Tensor = self.affine.weight
+        return CONVOLVE[axes - 1](y, filters, layer.bias, 1, [k // 2 for k in filters.shape[2:]], 1, len(filters))
 
-    def _spectrum(self, current: Tensor) -> Tensor:
-        """Return the spectrum to use: the current one in training, then its moving average if there is one."""
+    def spectrum(self, kernels: Tensor, size: Sequence[int]) -> Tensor:
+        """Return the preconditioner to use on a grid: that of the kernels, or the moving average in evaluation."""
+        current = preconditioner(kernels, size, self.layer.dilation)
         if self.momentum is None:
             return current
         if self.training:
-            self._track(current)
+            self._track(unfold(current, size))
+        if self.training or self.running_spectrum.numel() == 0:
             return current
-        if self.num_batches_tracked == 0:
-            return current
-        self._check_size(current)
-        return self.running_spectrum
+        self._check_size(size)
+        return self.running_spectrum[:, : size[0] // 2 + 1]
 
     @torch.no_grad()
     def _track(self, current: Tensor) -> None:
         if self.running_spectrum.numel() == 0:
             self.running_spectrum = torch.zeros_like(current)
-        self._check_size(current)
+        self._check_size(current.shape[1:])
         self.num_batches_tracked += 1
-        if self.momentum == "cosine":
-            weight = (0.5 * (torch.cos(self.num_batches_tracked * (math.pi / 40000)) + 1)).clamp_min(0.01)
-        else:
-            weight = torch.tensor(self.momentum)
+        weight = torch.tensor(self.momentum) if self.momentum != "cosine" else _cosine(self.num_batches_tracked)
         self.running_spectrum.lerp_(current, weight.to(current))
 
-    def _check_size(self, current: Tensor) -> None:
-        if self.running_spectrum.shape != current.shape:
-            average, now = tuple(self.running_spectrum.shape), tuple(current.shape)
-            raise ValueError(f"momentum keeps the size of the images: the average spectrum is {average}, got {now}")
+    def _check_size(self, size: Sequence[int]) -> None:
+        average = self.running_spectrum.shape[1:]
+        if average != tuple(size):
+            raise ValueError(f"momentum needs images of one size: the average is of grid {tuple(average)}, got {size}")
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
         if self.momentum is not None and (saved := state_dict.get(prefix + "running_spectrum")) is not None:
@@ -102,6 +102,11 @@ class ConvNorm(nn.Module):
     def extra_repr(self) -> str:
         """Show the only option that no submodule shows."""
         return "" if self.momentum is None else f"momentum={self.momentum!r}"
+
+
+def _cosine(step: Tensor) -> Tensor:
+    """Return the authors' schedule: almost only the newest spectrum at first, a hundredth of it from step 37,449 on."""
+    return (0.5 * (torch.cos(step * (math.pi / 40000)) + 1)).clamp_min(0.01)
 
 
 def _checked(layer: nn.Module) -> Convolution:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from convnorm.functional import preconditioner
+from convnorm.functional import unfold
 from convnorm.geometry import Convolution, geometry, rows
 from convnorm.modules import CONVOLUTIONS, ConvNorm
 
@@ -36,30 +36,22 @@ def singular_values(layer: nn.Module, size: Sequence[int]) -> Tensor:
     grid = geometry(convolution, size).size
     transfer = _transfer(kernels, grid, convolution.dilation)
     if isinstance(layer, ConvNorm):
-        spectrum = layer._spectrum(preconditioner(kernels, grid, convolution.dilation))
+        spectrum = layer.spectrum(kernels, grid)
         transfer = transfer * spectrum.unsqueeze(1)
     blocks = transfer.reshape(convolution.groups, -1, *transfer.shape[1:]).movedim((0, 1, 2), (-3, -2, -1))
     values = torch.linalg.svdvals(blocks).flatten(-2)  # of (*N/2, groups, O / groups, I / groups)
-    return _mirrored(values, grid[-1]).sort(dim=-1, descending=True).values
+    return unfold(values.movedim(-1, 0), grid).movedim(0, -1).sort(dim=-1, descending=True).values
 
 
 def _transfer(kernels: Tensor, grid: Sequence[int], dilation: Sequence[int]) -> Tensor:
     """Return the kernels' Fourier transforms; a kernel larger than the grid wraps around."""
     transfer = kernels.to(torch.complex128)
     for axis, (n, d) in enumerate(zip(grid, dilation, strict=True), start=2):
-        frequencies = torch.arange(n // 2 + 1 if axis == kernels.dim() - 1 else n, device=kernels.device)
+        frequencies = torch.arange(n // 2 + 1 if axis == 2 else n, device=kernels.device)
         phase = torch.outer(frequencies, torch.arange(kernels.shape[axis], device=kernels.device) * d) % n
         wave = torch.polar(torch.ones_like(phase, dtype=torch.float64), phase.double() * (-2 * torch.pi / n))
         transfer = torch.tensordot(transfer, wave, dims=([axis], [1])).movedim(-1, axis)
     return transfer
-
-
-def _mirrored(half: Tensor, n: int) -> Tensor:
-    """Complete values on the half grid of `rfftn` to all N frequencies: those at f and -f are equal."""
-    missing = half[..., 1 : (n + 1) // 2, :].flip(tuple(range(half.dim() - 1)))
-    for axis in range(half.dim() - 2):
-        missing = missing.roll(1, axis)
-    return torch.cat([half, missing], dim=-2)
 
 
 def operator_norm(layer: nn.Module, size: Sequence[int] = ()) -> float:

@@ -1,4 +1,5 @@
 import copy
+import math
 import pickle
 
 import pytest
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from convnorm import ConvNorm, conv_norm, convert
+from convnorm.functional import preconditioner
 
 LAYERS = {
     "k3": nn.Conv2d(4, 6, 3, padding=1),
@@ -39,6 +41,12 @@ LAYERS = {
 all_layers = pytest.mark.parametrize("name", LAYERS)
 
 
+@pytest.fixture(params=[math.inf, -math.inf], ids=["mixing", "fft"])
+def algorithm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the cost of the FFT decide which algorithm runs, where there is a choice."""
+    monkeypatch.setattr("convnorm.algorithms.FFT_COST", request.param)
+
+
 def image(layer: nn.Module, batch: int = 2) -> Tensor:
     size = (7, 6, 5)[: layer.weight.dim() - 2]
     return torch.randn(batch, layer.in_channels, *size, generator=torch.Generator().manual_seed(1))
@@ -52,24 +60,25 @@ def responses(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 @all_layers
+@pytest.mark.usefixtures("algorithm")
 def test_without_preconditioning_it_is_the_layer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convnorm.modules.preconditioner", lambda weight, size, dilation: torch.ones(()))
-    monkeypatch.setattr("convnorm.modules.precondition", lambda y, spectrum: y)
+    monkeypatch.setattr("convnorm.modules.preconditioner", lambda *args: torch.ones_like(preconditioner(*args)))
     x = image(LAYERS[name])
     torch.testing.assert_close(ConvNorm(LAYERS[name])(x), LAYERS[name](x))
 
 
 @all_layers
-def test_invariant_to_the_scale_of_each_filter(name: str) -> None:
+@pytest.mark.usefixtures("algorithm")
+def test_invariant_to_scale(name: str) -> None:
     norm = ConvNorm(copy.deepcopy(LAYERS[name]))
     x = image(norm.layer)
     before = norm(x)
-    channel = slice(None) if not norm.layer.transposed else (slice(None), slice(0, None))
-    norm.layer.weight.data[channel] *= 7
+    norm.layer.weight.data *= 7
     torch.testing.assert_close(norm(x), before)
 
 
 @all_layers
+@pytest.mark.usefixtures("algorithm")
 def test_gradients(name: str) -> None:
     norm = ConvNorm(copy.deepcopy(LAYERS[name]).double())
     x = image(norm.layer, batch=1).double().requires_grad_()
@@ -78,6 +87,7 @@ def test_gradients(name: str) -> None:
 
 
 @all_layers
+@pytest.mark.usefixtures("algorithm")
 def test_state_dict_deepcopy_pickle(name: str) -> None:
     norm = ConvNorm(copy.deepcopy(LAYERS[name]))
     x = image(norm.layer)
@@ -141,7 +151,7 @@ def test_averaged_spectrum_survives_the_state_dict() -> None:
     loaded.load_state_dict(norm.state_dict())
     assert loaded.num_batches_tracked == 2
     assert torch.equal(loaded.eval()(x), norm.eval()(x))
-    with pytest.raises(ValueError, match="size of the images"):
+    with pytest.raises(ValueError, match="images of one size"):
         norm(torch.randn(2, 3, 9, 8))
 
 

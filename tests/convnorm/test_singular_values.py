@@ -72,7 +72,7 @@ def test_operator_norm_inside_autocast_and_no_grad() -> None:
 @pytest.mark.parametrize("size", [(6, 5), (5, 6), (1, 4)])
 @pytest.mark.parametrize("groups", [1, 2])
 def test_singular_values_are_those_of_the_circular_operator(size: tuple[int, int], groups: int) -> None:
-    layer = nn.Conv2d(4, 6, (3, 2), groups=groups).double()
+    layer = nn.Conv2d(4, 6, (3, 2), padding=1, groups=groups).double()
     grid = size[0] + 2, size[1] + 1
     circular = nn.Conv2d(4, 6, (3, 2), groups=groups, padding="same", padding_mode="circular", bias=False).double()
     circular.weight = layer.weight

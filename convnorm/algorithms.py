@@ -1,0 +1,88 @@
+"""The preconditioned, cropped and strided output of a convolution, by the algorithm that is cheapest for its sizes."""
+
+import math
+from types import EllipsisType
+
+import torch
+from torch import Tensor
+
+from convnorm.fourier import plan
+from convnorm.functional import precondition
+from convnorm.geometry import CONVOLVE, CONVOLVE_TRANSPOSED, Convolution, Geometry, rows
+from convnorm.mixing import mix
+
+FFT_COST = 1000  # of a number's way through both FFTs, in operations of a matrix product
+CONVOLUTION_COST = 0.4  # of a convolution's operation, likewise (oneDNN's AVX-512 kernels against MKL's AVX2 on AMD)
+
+
+def convolve_preconditioned(layer: Convolution, x: Tensor, kernels: Tensor, spectrum: Tensor, grid: Geometry) -> Tensor:
+    """Return the layer's output of x, without bias, after its full output was preconditioned.
+
+    Args:
+        layer: gives stride, groups and the like; its parameters are not used.
+        x: images, (..., I, *H), extended by `geometry.extend`.
+        kernels: one row per output channel, (O, I / groups, *k).
+        spectrum: what `functional.preconditioner` returns for them.
+        grid: of the layer, for x.
+
+    Returns:
+        (..., O, *H'), in x's dtype or that of autocast.
+    """
+    if math.prod(layer.kernel_size) == 1:  # a flat spectrum, which is a scale
+        return _convolve(layer, x, kernels * spectrum.flatten(1)[:, 0].view(-1, *[1] * (kernels.dim() - 1)))
+    level = spectrum.flatten(1).mean(1).view(-1, *[1] * (spectrum.dim() - 1))
+    spectrum = spectrum / level
+    kernels = kernels.to(spectrum.dtype) * level.unsqueeze(
+        1
+    )  # of order one: half precision neither overflows nor vanishes
+    if _mixing_is_cheaper(layer, x, grid):
+        return _mix(x, kernels, spectrum, grid)
+    y = precondition(_convolve_fully(layer, x, kernels, grid), spectrum)
+    window: list[slice | EllipsisType] = [slice(places.start, places.stop, places.step) for places in grid.window]
+    return y[tuple([..., *window])]
+
+
+def _mixing_is_cheaper(layer: Convolution, x: Tensor, grid: Geometry) -> bool:
+    """Compare what the two algorithms cost per number of the grid, in operations of a matrix product.
+
+    Measured on a CPU; mixing pays for the kernels' transforms, so it needs a batch.
+    """
+    if x.dim() != 4 or len(grid.size) != 2 or layer.groups > 1:
+        return False
+    batch, inputs, outputs, taps = len(x), layer.in_channels, layer.out_channels, math.prod(layer.kernel_size)
+    ways = 8 * (len(grid.image[1]) * inputs + len(grid.window[1]) * outputs)
+    mixing = batch * ways + 3 * inputs * outputs * (batch + 2 * taps)
+    filtering = batch * outputs * (2 * taps * inputs * CONVOLUTION_COST + FFT_COST)
+    return mixing < filtering
+
+
+def _mix(x: Tensor, kernels: Tensor, spectrum: Tensor, grid: Geometry) -> Tensor:
+    device, dtype = x.device, x.dtype
+    if torch.is_autocast_enabled(device.type):
+        dtype = torch.get_autocast_dtype(device.type)
+    constants = plan(grid, dtype, device)
+    with torch.autocast(device.type, enabled=False):
+        y = mix(x.to(dtype), kernels, spectrum, constants)
+    return y if _is_channels_last(x) or _is_channels_last(kernels) else y.contiguous()
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+def _convolve(layer: Convolution, x: Tensor, kernels: Tensor) -> Tensor:
+    """Return the layer's own output with other kernels, of a single tap."""
+    weight, axes = rows(layer, kernels).to(x.dtype), kernels.dim() - 3
+    padding = 0 if layer.padding_mode != "zeros" or isinstance(layer.padding, str) else layer.padding
+    if layer.transposed:
+        extra = layer.output_padding
+        return CONVOLVE_TRANSPOSED[axes](x, weight, None, layer.stride, padding, extra, layer.groups)
+    return CONVOLVE[axes](x, weight, None, layer.stride, padding, 1, layer.groups)
+
+
+def _convolve_fully(layer: Convolution, x: Tensor, kernels: Tensor, grid: Geometry) -> Tensor:
+    """Return the full output: with stride 1, or uncropped if the layer is transposed."""
+    weight, axes = rows(layer, kernels).to(x.dtype), kernels.dim() - 3
+    if layer.transposed:
+        return CONVOLVE_TRANSPOSED[axes](x, weight, None, layer.stride, 0, grid.padding, layer.groups, layer.dilation)
+    return CONVOLVE[axes](x, weight, None, 1, grid.padding, layer.dilation, layer.groups)

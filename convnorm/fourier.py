@@ -1,0 +1,137 @@
+"""The constant matrices of a preconditioned convolution that is computed by real matrix products alone.
+
+A full 2-d convolution is one complex product at each frequency (f, g) of its grid. Gauss' trick makes that three real
+products, at what is called *points* here: with image X and kernel A, ``m1 = (Xr + Xi) Ar``, ``m2 = Xr (Ai - Ar)`` and
+``m3 = Xi (Ar + Ai)`` give ``Yr = m1 - m3`` and ``Yi = m1 + m2``. Of two conjugate frequencies one is left out; where a
+frequency is its own conjugate and all is real, one point is enough. What remains are linear maps: from pixels and from
+kernel taps to points, and from points to those pixels of the output that crop and stride leave. The maps of the second
+axis are the same at all frequencies f of the first, but for the one or two f that are their own conjugates.
+
+Letters: F frequencies of the first axis, P points; H, W an image's axes, H', W' its output's.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from convnorm.geometry import Geometry
+
+KEPT = 64  # plans in memory: a network has about ten, of some 100 kB each
+
+
+class Points(NamedTuple):
+    """The points of one frequency of the first axis.
+
+    Attributes:
+        analysis: from a column of the transformed image, real above imaginary part, (P, 2W).
+        kernel: from the kernel's taps, (P, k*k).
+        synthesis: to a column of the output, real above imaginary part, (2W', P).
+        frequency: of the second axis, (P,).
+    """
+
+    analysis: Tensor
+    kernel: Tensor
+    synthesis: Tensor
+    frequency: Tensor
+
+
+class Plan(NamedTuple):
+    """All constants of one geometry.
+
+    Attributes:
+        analysis: the first axis' transform, real and imaginary parts in turn, (2F, H).
+        points: for each of the F frequencies.
+        synthesis: back to the rows that are kept, (H', 2F).
+    """
+
+    analysis: Tensor
+    points: list[Points]
+    synthesis: Tensor
+
+
+_plans: dict[tuple[Geometry, torch.dtype, torch.device], Plan] = {}
+
+
+def plan(grid: Geometry, dtype: torch.dtype, device: torch.device) -> Plan:
+    """Return the constants of a layer on its grid, in `dtype`, those of the kernel in at least float32.
+
+    They are kept for the next call, but not while a compiler traces: what it computes here are not numbers.
+    """
+    if torch.compiler.is_compiling():
+        return _plan(grid, dtype, device)
+    key = grid, dtype, device
+    if key not in _plans:
+        with torch.inference_mode(False):
+            made = _plan(grid, dtype, device)
+        if type(made.analysis) is not Tensor:
+            return made
+        if len(_plans) == KEPT:
+            del _plans[next(iter(_plans))]
+        _plans[key] = made
+    return _plans[key]
+
+
+def _plan(grid: Geometry, dtype: torch.dtype, device: torch.device) -> Plan:
+    (n, m), single = grid.size, torch.promote_types(dtype, torch.float32)
+    image, taps, window = grid.image, grid.taps, grid.window
+    second = {real: _second_axis(m, image[1], window[1], real) for real in (False, True)}
+    shared = {real: [matrix.to(device, dtype) for matrix in maps] for real, (_, _, *maps) in second.items()}
+    points = []
+    for f in range(n // 2 + 1):
+        real = 2 * f % n == 0
+        pairs, own = second[real][:2]
+        kernel = torch.kron(_wave(n, [f], taps[0]), _wave(m, [*pairs, *own], taps[1]))
+        frequency = torch.tensor([*pairs, *pairs, *pairs, *own], device=device)
+        analysis, synthesis = shared[real]
+        points.append(Points(analysis, _kernel_points(kernel, len(pairs)).to(device, single), synthesis, frequency))
+    return Plan(_first_axis(n, image[0]).to(device, dtype), points, _first_axis(n, window[0]).T.to(device, dtype))
+
+
+def _wave(n: int, frequencies: Sequence[int], places: range) -> Tensor:
+    """Return exp(-2 pi i f p / n), (frequencies, places); the phase is reduced before it is rounded."""
+    phase = torch.outer(torch.tensor(frequencies), torch.tensor(places)) % n
+    angle = phase.double() * (-2 * math.pi / n)
+    return torch.complex(angle.cos(), angle.sin())
+
+
+def _first_axis(n: int, places: range) -> Tensor:
+    """Return the orthonormal transform of a real signal, frequencies and their conjugates taken together."""
+    frequencies = range(n // 2 + 1)
+    norm = torch.tensor([[math.sqrt((1 if 2 * f % n == 0 else 2) / n)] for f in frequencies], dtype=torch.float64)
+    wave = _wave(n, frequencies, places) * norm
+    return torch.stack([wave.real, wave.imag], 1).flatten(0, 1)
+
+
+def _second_axis(n: int, image: range, window: range, real: bool) -> tuple[list[int], list[int], Tensor, Tensor]:
+    """Return the frequencies of three points and of one, analysis (P, 2W) and synthesis (2W', P).
+
+    Where the first axis' frequency is its own conjugate (`real`), g and -g are conjugates.
+    """
+    pairs = list(range(1, (n + 1) // 2)) if real else list(range(n))
+    own = [g for g in range(n) if 2 * g % n == 0] if real else []
+    total, re, im, single = _forms(n, image, pairs, own, real)
+    analysis = torch.cat([total, re, im, single])
+    total, re, im, single = _forms(n, window, pairs, own, real)
+    return pairs, own, analysis, torch.cat([total, im, -re, single]).T.contiguous()
+
+
+def _forms(
+    n: int, places: range, pairs: list[int], own: list[int], real: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return Xr + Xi, Xr and Xi of a complex column as forms of its (real, imaginary) parts; Xr where Xi is zero.
+
+    The same forms, transposed, give the inverse: its (real, imaginary) parts from Yr are Xr's, those from Yi are Xi's.
+    """
+    wave = _wave(n, pairs, places) * math.sqrt((2 if real else 1) / n)
+    re, im = torch.cat([wave.real, -wave.imag], 1), torch.cat([wave.imag, wave.real], 1)
+    single = _wave(n, own, places) / math.sqrt(n)
+    return re + im, re, im, torch.cat([single.real, -single.imag], 1)
+
+
+def _kernel_points(kernel: Tensor, pairs: int) -> Tensor:
+    """Return the forms Ar, Ai - Ar and Ar + Ai at frequencies of three points, then Ar at those of one."""
+    re, im = kernel.real, kernel.imag
+    return torch.cat([re[:pairs], (im - re)[:pairs], (re + im)[:pairs], re[pairs:]])
