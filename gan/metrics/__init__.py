@@ -4,6 +4,7 @@ from gan.metrics.collapse import Collapse
 from gan.metrics.digits import DigitsClassifier
 from gan.metrics.evaluation import Evaluation
 from gan.metrics.features import BFloat16, FeatureNetwork
+from gan.metrics.fidelity import TorchFidelity
 from gan.metrics.frechet import Frechet
 from gan.metrics.inception import InceptionV3
 from gan.metrics.inception_score import InceptionScore
@@ -24,4 +25,5 @@ __all__ = [
     "KernelDistance",
     "PrecisionRecall",
     "Score",
+    "TorchFidelity",
 ]

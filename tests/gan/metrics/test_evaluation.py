@@ -1,5 +1,5 @@
 import json
-import math
+import re
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ import yaml
 from fakes import Corners, Noise
 from jsonargparse import ArgumentError, ArgumentParser
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
+from pytorch_lightning.callbacks import ProgressBar
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
@@ -18,6 +18,7 @@ from gan.module import GAN
 from gan.networks import DCGANDiscriminator, DCGANGenerator
 from gan.norms import Batch
 from gan.runs import RunLogger
+from gan.strategy import GANStrategy
 
 
 def make_gan():
@@ -89,20 +90,20 @@ def test_training_does_not_notice(tmp_path):
 
 
 def test_feature_network_is_in_no_checkpoint(tmp_path):
-    saver = ModelCheckpoint(tmp_path, every_n_train_steps=4)
-    _, module = fit(make_evaluation(), saver, enable_checkpointing=True)
-    checkpoint = torch.load(saver.best_model_path, weights_only=True)
+    trainer, module = fit(make_evaluation())
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    checkpoint = torch.load(tmp_path / "x.ckpt", weights_only=True)
     assert not any("scale" in name for name in checkpoint["state_dict"])
     assert len(list(module.parameters())) == len(list(make_gan().parameters()))
 
 
 def test_validate_repeats_the_number_of_the_training_to_the_last_digit(tmp_path, capsys):
-    logger, saver = RunLogger(str(tmp_path), "x"), ModelCheckpoint(tmp_path, every_n_train_steps=4)
-    fit(make_evaluation(), EMA(half_life_images=10), saver, logger=logger, enable_checkpointing=True)
+    trainer, _ = fit(make_evaluation(), EMA(half_life_images=10), logger=RunLogger(str(tmp_path), "x"))
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
     in_training = published(tmp_path / "x" / "version_0")[-1]["fd_corners"]
     capsys.readouterr()
     trainer = make_trainer(make_evaluation(), EMA(half_life_images=10))
-    trainer.validate(make_gan(), datamodule=Noise(), ckpt_path=saver.best_model_path, verbose=False)
+    trainer.validate(make_gan(), datamodule=Noise(), ckpt_path=tmp_path / "x.ckpt", verbose=False)
     lines = capsys.readouterr().out.splitlines()
     assert f"fd_corners: {in_training!r}" in lines
     assert any(line.startswith("protocol: ") and "ema weights" in line for line in lines)
@@ -115,11 +116,21 @@ def test_test_compares_with_the_test_split(capsys):
 
 
 def test_resumed_run_does_not_start_its_curve_again(tmp_path):
-    saver = ModelCheckpoint(tmp_path / "c", every_n_train_steps=1, save_top_k=-1)
-    fit(make_evaluation(), saver, enable_checkpointing=True, steps=3)
-    path = next(path for path in (tmp_path / "c").iterdir() if "step=3" in path.name)
-    fit(make_evaluation(), logger=RunLogger(str(tmp_path), "y"), steps=6, ckpt_path=path)
+    trainer, _ = fit(make_evaluation(), steps=3)
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    fit(make_evaluation(), logger=RunLogger(str(tmp_path), "y"), steps=6, ckpt_path=tmp_path / "x.ckpt")
     assert [line["step"] for line in published(tmp_path / "y" / "version_0")] == [4, 6]
+
+
+def test_two_processes_publish_what_one_does(tmp_path):
+    scores = [Frechet(), InceptionScore(3), PrecisionRecall()]
+    for name, settings in (("one", {}), ("two", {"devices": 2, "strategy": GANStrategy(start_method="fork")})):
+        # 21 samples in blocks of 8: two and a part
+        fit(make_evaluation(scores=scores, num_samples=21), logger=RunLogger(str(tmp_path), name), steps=1, **settings)
+    one, two = (published(tmp_path / name / "version_0") for name in ("one", "two"))
+    assert len(one) == len(two) == 1
+    for name in one[0].keys() - {"evaluation_seconds", "evaluation_share"}:
+        assert two[0][name] == pytest.approx(one[0][name], rel=1e-9)
 
 
 def write_images(folder):
@@ -168,7 +179,10 @@ def test_collapse_is_remembered_by_checkpoints():
 
 def test_says_before_the_training_what_it_will_cost(capsys):
     fit(make_evaluation(num_samples=2000, every_n_steps=5000))
-    assert "evaluation: 2,000 samples every 5,000 steps, about 1 s each; first, once" in capsys.readouterr().out
+    said = (
+        r"evaluation: 2,000 samples every 5,000 steps, about \d+ s each; first, once for all runs, 50 reference images"
+    )
+    assert re.search(said, capsys.readouterr().out)
     fit(make_evaluation(num_samples=2000, every_n_steps=5000))
     assert "; first" not in capsys.readouterr().out
 
@@ -190,11 +204,10 @@ def test_shows_its_progress():
     assert bar.shown == [(16, 50), (32, 50), (48, 50), (50, 50), (16, 20), (20, 20)]
 
 
-def test_metrics_can_choose_the_best_checkpoint(tmp_path):
-    saver = ModelCheckpoint(tmp_path, monitor="fd_corners", every_n_train_steps=2, filename="{fd_corners:.3f}")
-    trainer, _ = fit(make_evaluation(), saver, enable_checkpointing=True)
-    assert math.isfinite(float(saver.best_model_score))
-    assert "fd_corners" in trainer.callback_metrics
+def test_other_callbacks_see_the_values(tmp_path):
+    trainer, _ = fit(make_evaluation(), logger=RunLogger(str(tmp_path), "x"))
+    newest = published(tmp_path / "x" / "version_0")[-1]["fd_corners"]
+    assert float(trainer.callback_metrics["fd_corners"]) == pytest.approx(newest)
 
 
 class Unavailable(nn.Module):
