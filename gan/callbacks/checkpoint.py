@@ -40,7 +40,7 @@ class Checkpoint(LightningCheckpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the start of a run, so that it can be continued whenever it is killed."""
-        if (run := run_folder(trainer)) is None or checkpoint_path(run, trainer.global_step).exists():
+        if (run := run_folder(trainer)) is None or _is_loaded(trainer, checkpoint_path(run, trainer.global_step)):
             return
         if trainer.ckpt_path is None and self.monitor not in (None, *trainer.callback_metrics):
             known = ", ".join(sorted(trainer.callback_metrics)) or "none: no metrics are configured"
@@ -79,6 +79,11 @@ class Checkpoint(LightningCheckpoint):
         _save(trainer, checkpoint_path(run, trainer.global_step))
         if self.keep:
             _remove_old(run, self.keep)
+
+
+def _is_loaded(trainer: Trainer, path: Path) -> bool:
+    """Say whether the run was continued from this file. All processes must agree: they do not look at the disk."""
+    return trainer.ckpt_path is not None and Path(trainer.ckpt_path).resolve() == path.resolve()
 
 
 def _save(trainer: Trainer, path: Path) -> None:
