@@ -61,6 +61,7 @@ def _classes(hint: Any) -> list[type]:
 
 
 def _concrete_subclasses(base: type) -> Iterator[type]:
+    kind: type
     for kind in base.__subclasses__():
         if kind.__module__.startswith("gan.") and not inspect.isabstract(kind):
             yield kind
