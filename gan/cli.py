@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
-from gan.callbacks import AtomicCheckpointIO, Checkpoint, Progress
+from gan.callbacks import AtomicCheckpointIO, Checkpoint, Progress, SampleWriter
 from gan.data import ImageData
 from gan.errors import one_line
 from gan.metrics import Evaluation
@@ -73,6 +73,7 @@ class CLI(LightningCLI):
         """Add our own arguments, and say what follows from what."""
         parser.add_argument("--experiment", type=str, default="gan", help="Runs lie in <root>/<experiment>/version_k.")
         parser.add_argument("--metrics", type=Evaluation | None, default=None, help="How samples are evaluated.")
+        parser.add_class_arguments(SampleWriter, "samples", instantiate=True, help="What `predict` writes.")
         parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
         for network in "generator", "discriminator":
             for fact in "image_size", "channels", "num_classes":
@@ -105,6 +106,8 @@ class CLI(LightningCLI):
         callbacks: list[Callback] = [] if settings.enable_progress_bar is False else [Progress()]
         if config.metrics is not None:
             callbacks.append(config.metrics)
+        if self.subcommand == "predict":
+            callbacks.append(config.samples)
         settings.enable_checkpointing = any(isinstance(callback, Checkpoint) for callback in settings.callbacks or [])
         plugins = settings.plugins or []
         settings.plugins = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]

@@ -255,6 +255,9 @@ class GAN(LightningModule):
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Do nothing: testing is what the metrics callback does when its loop ends."""
 
+    def predict_step(self, batch: Any, batch_idx: int) -> None:
+        """Do nothing: predicting is what `gan.callbacks.SampleWriter` does when its loop ends."""
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what `from_checkpoint` needs to rebuild the module."""
         checkpoint["gan"] = {**self.description, "seed": self.seed, "discriminator_steps": self.discriminator_steps}

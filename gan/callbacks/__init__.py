@@ -6,5 +6,15 @@ from gan.callbacks.monitor import Monitor
 from gan.callbacks.progress import Progress
 from gan.callbacks.samples import SampleGrid
 from gan.callbacks.spectra import OperatorNorms
+from gan.callbacks.writer import SampleWriter
 
-__all__ = ["EMA", "AtomicCheckpointIO", "Checkpoint", "Monitor", "OperatorNorms", "Progress", "SampleGrid"]
+__all__ = [
+    "EMA",
+    "AtomicCheckpointIO",
+    "Checkpoint",
+    "Monitor",
+    "OperatorNorms",
+    "Progress",
+    "SampleGrid",
+    "SampleWriter",
+]

@@ -1,7 +1,7 @@
 """Grids of samples from fixed noise, so that one sees the generator learn."""
 
+import io
 import math
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -53,7 +53,8 @@ class SampleGrid(Callback):
         count = self.rows * self.columns
         labels = _class_columns(pl_module.generator, self.rows, self.columns) if pl_module.conditional else None
         image = tile(pl_module.sample(count, labels).cpu(), self.columns)
-        write_png(image, run / "samples" / f"step_{trainer.global_step:08d}.png")
+        (run / "samples").mkdir(parents=True, exist_ok=True)
+        (run / "samples" / f"step_{trainer.global_step:08d}.png").write_bytes(png(image))
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("samples", image, trainer.global_step)
@@ -72,12 +73,13 @@ def tile(images: Tensor, columns: int) -> Tensor:
     return grid
 
 
-def write_png(image: Tensor, path: Path) -> None:
-    """Save a uint8 image (1 or 3, H, W)."""
-    from PIL import Image  # not needed before the first grid
+def png(image: Tensor) -> bytes:
+    """Return a uint8 image (1 or 3, H, W) as the content of a PNG file."""
+    from PIL import Image  # not needed before the first picture
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()).save(path)
+    file = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()).save(file, "png")
+    return file.getvalue()
 
 
 def _class_columns(generator: Generator, rows: int, columns: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,26 @@ def test_validate_gives_the_number_of_the_training(train, capsys):
     assert repr(trained[-1]) in capsys.readouterr().out
     assert sorted(path for path in runs.rglob("*")) == before  # looking leaves no trace
     assert trained[0] != trained[-1]
+
+
+def test_predict_writes_samples_that_do_not_change(train, tmp_path, capsys):
+    runs = train(*small("--trainer.max_steps=2", "--model.generator_norms=[ConditionalBatch]"))
+    arguments = [*small("--model.generator_norms=[ConditionalBatch]", "--ckpt_path=last")[1:]]
+    train("predict", *arguments, "--samples.num_samples=70", "--samples.path=few")
+    train("predict", *arguments, "--samples.num_samples=80", "--samples.path=more.zip")
+    written = {str(path.relative_to(tmp_path / "few")): path for path in (tmp_path / "few").rglob("*.png")}
+    assert len(written) == 70
+    with zipfile.ZipFile(tmp_path / "more.zip") as archive:
+        assert len(archive.namelist()) == 80
+        assert all(archive.read(name) == path.read_bytes() for name, path in written.items())
+    module = gan.load(runs / "quickstart" / "version_0")
+    (path,) = (tmp_path / "few").rglob("00000065.png")
+    pixels = torch.tensor(list(Image.open(path).getdata())).view(1, 32, 32)
+    expected = module.sample(1, torch.tensor([int(path.parent.name)]), seed=0, start=65)[0]
+    assert (pixels - expected.int()).abs().max() <= 1  # another batch size may round differently
+    with pytest.raises(SystemExit):
+        train("predict", *arguments, "--samples.path=few")
+    assert "--samples.path: few exists already" in capsys.readouterr().err
 
 
 def test_validate_needs_to_know_what(train, capsys):

@@ -1,0 +1,81 @@
+"""What `predict` does: it writes samples."""
+
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from gan.callbacks.samples import png
+from gan.module import GAN
+from gan.sampling import SAMPLE_BLOCK, sample_inputs
+
+Write = Callable[[str, bytes], object]
+
+
+class SampleWriter(Callback):
+    """Writes samples of a checkpoint as PNG files, each under its number; those of a class in the class' folder.
+
+    Sample number i depends on the seed and i alone: a longer run of `predict` repeats a shorter one's files.
+
+    Args:
+        path: A folder, or a zip file if it ends in `.zip`. It must not exist, or be an empty folder.
+        num_samples: How many.
+        seed: Which stream of samples.
+    """
+
+    def __init__(self, path: str = "samples", num_samples: int = 64, seed: int = 0) -> None:
+        if num_samples < 1:
+            raise ValueError(f"samples: num_samples must be at least 1, got {num_samples}")
+        self.path, self.num_samples, self.seed = Path(path), num_samples, seed
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse to write among what is there already."""
+        taken = self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir()))
+        if stage == "predict" and taken:
+            raise FileExistsError(f"--samples.path: {self.path} exists already")
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the samples."""
+        assert isinstance(pl_module, GAN)
+        if not trainer.is_global_zero:
+            return
+        with _writing(self.path) as write:
+            for start in range(0, self.num_samples, SAMPLE_BLOCK):
+                count = min(SAMPLE_BLOCK, self.num_samples - start)
+                images = pl_module.sample(count, seed=self.seed, start=start).cpu()
+                for name, image in zip(self._names(pl_module, start, count), images, strict=True):
+                    write(name, png(image))
+                self._show(trainer, start + count)
+        trainer.print(f"{self.num_samples} samples of the {pl_module.weights_name} weights are in {self.path}")
+
+    def _names(self, module: GAN, start: int, count: int) -> Iterator[str]:
+        _, labels = sample_inputs(module.generator, count, seed=self.seed, start=start)
+        for number, label in enumerate(labels.tolist(), start):
+            yield f"{label}/{number:08d}.png" if module.conditional else f"{number:08d}.png"
+
+    def _show(self, trainer: Trainer, done: int) -> None:
+        if show := getattr(trainer.progress_bar_callback, "evaluation_progress", None):
+            show(done, self.num_samples)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[Write]:
+    """Give a function that writes a file of some name into a zip or a folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix != ".zip":
+        yield lambda name, content: _write_file(path / name, content)
+        return
+    temporary = path.with_suffix(".zip.tmp")  # a zip under its own name is whole
+    try:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            yield archive.writestr
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
