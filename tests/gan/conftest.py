@@ -1,5 +1,10 @@
+import logging
+
 import pytest
 from training import ARCHITECTURES
+
+for library in "pytorch_lightning", "lightning_fabric":
+    logging.getLogger(library).setLevel(logging.WARNING)
 
 
 @pytest.fixture(params=ARCHITECTURES)

@@ -6,7 +6,7 @@ import torch
 import yaml
 from fakes import Corners, Noise
 from jsonargparse import ArgumentError, ArgumentParser
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ProgressBar
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
@@ -14,6 +14,7 @@ from torch import nn
 from gan.callbacks import EMA
 from gan.losses import Hinge
 from gan.metrics import Collapse, Evaluation, Frechet, InceptionScore, KernelDistance, PrecisionRecall
+from gan.metrics.frechet import frechet_distance
 from gan.module import GAN
 from gan.networks import DCGANDiscriminator, DCGANGenerator
 from gan.norms import Batch
@@ -50,6 +51,23 @@ def fit(*callbacks, module=None, ckpt_path=None, data=None, **settings):
     module = module or make_gan()
     trainer.fit(module, datamodule=data or Noise(), ckpt_path=ckpt_path)
     return trainer, module
+
+
+class SaveAt(Callback):
+    def __init__(self, step, path):
+        self.step, self.path = step, path
+
+    def on_train_start(self, trainer, pl_module):
+        if self.step == 0:
+            trainer.save_checkpoint(self.path)
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+
+
+def all_images(data):
+    return torch.cat(list(data.reference("train")))
 
 
 def published(run):
@@ -115,11 +133,20 @@ def test_test_compares_with_the_test_split(capsys):
     assert "reference noise/test; reference_images 25;" in capsys.readouterr().out
 
 
-def test_resumed_run_does_not_start_its_curve_again(tmp_path):
-    trainer, _ = fit(make_evaluation(), steps=3)
-    trainer.save_checkpoint(tmp_path / "x.ckpt")
+def test_scores_the_modules_samples():
+    module = make_gan().eval()
+    with torch.no_grad():
+        fake, real = (Corners()(images)[0].double() for images in (module.sample(20, seed=0), all_images(Noise())))
+    expected = frechet_distance(fake.mean(0), fake.var(0)[:, None], real.mean(0), real.var(0)[:, None])
+    trainer, _ = fit(make_evaluation(every_n_steps=100), steps=1)
+    assert float(trainer.callback_metrics["fd_corners"]) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("step", [0, 3])
+def test_resumed_run_does_not_start_its_curve_again(tmp_path, step):
+    fit(make_evaluation(), SaveAt(step, tmp_path / "x.ckpt"))
     fit(make_evaluation(), logger=RunLogger(str(tmp_path), "y"), steps=6, ckpt_path=tmp_path / "x.ckpt")
-    assert [line["step"] for line in published(tmp_path / "y" / "version_0")] == [4, 6]
+    assert [line["step"] for line in published(tmp_path / "y" / "version_0")] == ([2, 4, 6] if step == 0 else [4, 6])
 
 
 def test_two_processes_publish_what_one_does(tmp_path):
@@ -138,7 +165,7 @@ def write_images(folder):
     from PIL import Image
 
     data = Noise()
-    for number, image in enumerate(torch.cat(list(data.reference("train")))):
+    for number, image in enumerate(all_images(data)):
         folder.mkdir(exist_ok=True)
         Image.fromarray(image[0].numpy()).save(folder / f"{number:03}.png")
 

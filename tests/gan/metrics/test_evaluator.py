@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 from fakes import Corners
@@ -125,6 +127,13 @@ def test_a_wrong_network_is_found_before_the_first_evaluation():
         make(nn.Flatten())
 
 
+def test_the_network_is_frozen_and_in_evaluation_mode():
+    network = nn.Sequential(nn.Linear(1, 1), nn.Dropout())
+    Evaluator(network, [Frechet()])
+    assert not network[1].training
+    assert not network[0].weight.requires_grad
+
+
 def in_process(rank, world_size, address, fake, real, path):
     torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=world_size)
     values = evaluate(make(), fake, real)
@@ -146,3 +155,18 @@ def test_processes_compute_what_one_does(tmp_path, count, world_size):
         got = torch.load(tmp_path / f"values.{rank}")
         assert got["values"] == pytest.approx(expected, rel=1e-9, abs=1e-9)
         assert got["again"] == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def with_own_cache(rank, world_size, address, fake, real, path):
+    os.environ["CONVNORM_GAN_CACHE"] = f"{path}.cache.{rank}"
+    in_process(rank, world_size, address, fake, real, path)
+
+
+def test_processes_agree_though_only_one_finds_the_reference(tmp_path, monkeypatch):
+    fake, real = images(37), images(41, seed=1)
+    monkeypatch.setenv("CONVNORM_GAN_CACHE", str(tmp_path / "values.cache.1"))
+    expected = evaluate(make(), fake, real)
+    arguments = (2, f"file://{tmp_path}/rendezvous", fake, real, tmp_path / "values")
+    multiprocessing.start_processes(with_own_cache, arguments, nprocs=2, start_method="fork")
+    for rank in range(2):
+        assert torch.load(tmp_path / f"values.{rank}")["values"] == pytest.approx(expected, rel=1e-9, abs=1e-9)

@@ -65,6 +65,15 @@ def test_of_fewer_images_than_features():
     assert distance(x, 2 * x) == pytest.approx((math.sqrt(8) - math.sqrt(2)) ** 2, rel=1e-12)
 
 
+def test_of_fewer_images_than_features_has_no_rounding_noise():
+    # With centred features X and Y, tr((C1 C2)^(1/2)) is the sum of the singular values of X Y^T, divided by n - 1
+    x, y = random_features(10, 200, seed=1), random_features(10, 200, seed=2)
+    (X, C1), (Y, C2) = ((z - z.mean(0), torch.cov(z.T)) for z in (x, y))
+    root = torch.linalg.svdvals(X @ Y.T).sum() / 9
+    expected = (x.mean(0) - y.mean(0)).square().sum() + C1.trace() + C2.trace() - 2 * root
+    assert distance(x, y) == pytest.approx(float(expected), rel=1e-10)
+
+
 @pytest.mark.parametrize(("n", "m", "d"), [(500, 400, 16), (30, 50, 64)])
 def test_equals_torch_fidelity(n, m, d):
     x, y = random_features(n, d, seed=1), random_features(m, d, seed=2, shift=0.5)
