@@ -137,6 +137,8 @@ class Evaluation(Callback):
         share = self._evaluating / (time.perf_counter() - self._training_since)
         pl_module.publish({**values, "evaluation_seconds": seconds, "evaluation_share": share})
         self._log_protocol(trainer, protocol)
+        scores = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        _say(trainer, f"step {trainer.global_step}: {scores}  ({seconds:.1f} s)")
         if self.collapse is not None and self.collapse.has_come(values):
             _say(trainer, f"stopped at generator step {trainer.global_step}: {self.collapse}")
             trainer.should_stop = True
