@@ -24,6 +24,7 @@ from gan.metrics.plan import announcement, default_plan
 from gan.metrics.protocol import Protocol
 from gan.metrics.score import Score
 from gan.metrics.statistics import Collected
+from gan.module import GAN
 
 SEED = 0  # of the samples, in every run: curves differ by the generators, not by the luck of the draw
 
@@ -75,37 +76,37 @@ class Evaluation(Callback):
         data, split = _data(trainer), "test" if stage == "test" else self.split
         self.plan = replace(default_plan(trainer.strategy.root_device.type), **self._chosen)
         image = torch.zeros(1, data.channels, data.image_size, data.image_size, dtype=torch.uint8)
-        self.evaluator.check(image, self._scored(trainer, pl_module).total, data.num_images(split))
+        self.evaluator.check(image, self._scored(trainer, _gan(pl_module)).total, data.num_images(split))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what the evaluations will cost."""
         data = _data(trainer)
         files = self.evaluator.reference_files(data.content_hash(self.split)).values()
         num_reference = 0 if all(file.exists() for file in files) else data.num_images(self.split)
-        seconds = self._seconds_per_batch(pl_module) / trainer.world_size
+        seconds = self._seconds_per_batch(_gan(pl_module)) / trainer.world_size
         _say(trainer, announcement(self.plan, seconds, num_reference))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score the untrained generator, so that the curve has a first point."""
         self._training_since, self._evaluating = time.perf_counter(), 0.0
         if trainer.global_step == 0 and trainer.ckpt_path is None:
-            self._evaluate_in_fit(trainer, pl_module)
+            self._evaluate_in_fit(trainer, _gan(pl_module))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Score every so many generator steps."""
         if trainer.global_step % self.plan.every_n_steps == 0:
-            self._evaluate_in_fit(trainer, pl_module)
+            self._evaluate_in_fit(trainer, _gan(pl_module))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score and print in `validate`; in `fit` the steps decide."""
         if trainer.state.fn == TrainerFn.VALIDATING:
-            self._evaluate_and_print(trainer, pl_module, self.split)
+            self._evaluate_and_print(trainer, _gan(pl_module), self.split)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score and print in `test`."""
-        self._evaluate_and_print(trainer, pl_module, "test")
+        self._evaluate_and_print(trainer, _gan(pl_module), "test")
 
     def state_dict(self) -> dict[str, float]:
         """Return what stopping at a collapse has to remember."""
@@ -118,24 +119,24 @@ class Evaluation(Callback):
 
     # What
 
-    def evaluate(self, trainer: Trainer, pl_module: Any, split: str) -> tuple[dict[str, float], Protocol]:
+    def evaluate(self, trainer: Trainer, module: GAN, split: str) -> tuple[dict[str, float], Protocol]:
         """Return the values by name, and how they were made; every process has to call it."""
-        data, images = _data(trainer), self._scored(trainer, pl_module)
-        with exact_inference(pl_module.device.type):
-            self.evaluator.to(pl_module.device)
+        data, images = _data(trainer), self._scored(trainer, module)
+        with exact_inference(module.device.type):
+            self.evaluator.to(module.device)
             if split not in self._references:
                 real = stored(partial(data.reference, split), data.num_images(split), self.plan.batch_size)
                 self._references[split] = self.evaluator.reference(real, data.content_hash(split), _progress(trainer))
             values = self.evaluator.evaluate(images, self._references[split], _progress(trainer))
-        return values, self._protocol(data, split, images.total, pl_module)
+        return values, self._protocol(data, split, images.total, module)
 
-    def _evaluate_in_fit(self, trainer: Trainer, pl_module: Any) -> None:
+    def _evaluate_in_fit(self, trainer: Trainer, module: GAN) -> None:
         started = time.perf_counter()
-        values, protocol = self.evaluate(trainer, pl_module, self.split)
+        values, protocol = self.evaluate(trainer, module, self.split)
         seconds = time.perf_counter() - started
         self._evaluating += seconds
         share = self._evaluating / (time.perf_counter() - self._training_since)
-        pl_module.publish({**values, "evaluation_seconds": seconds, "evaluation_share": share})
+        module.publish({**values, "evaluation_seconds": seconds, "evaluation_share": share})
         self._log_protocol(trainer, protocol)
         scores = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         _say(trainer, f"step {trainer.global_step}: {scores}  ({seconds:.1f} s)")
@@ -143,19 +144,19 @@ class Evaluation(Callback):
             _say(trainer, f"stopped at generator step {trainer.global_step}: {self.collapse}")
             trainer.should_stop = True
 
-    def _evaluate_and_print(self, trainer: Trainer, pl_module: Any, split: str) -> None:
-        values, protocol = self.evaluate(trainer, pl_module, split)
-        pl_module.publish(values)
+    def _evaluate_and_print(self, trainer: Trainer, module: GAN, split: str) -> None:
+        values, protocol = self.evaluate(trainer, module, split)
+        module.publish(values)
         _say(trainer, "\n".join([*(f"{name}: {value!r}" for name, value in values.items()), str(protocol)]))
 
-    def _scored(self, trainer: Trainer, pl_module: Any) -> ImageSet:
+    def _scored(self, trainer: Trainer, module: GAN) -> ImageSet:
         """Return the images to be scored."""
         plan = self.plan
-        if self.images is not None and not trainer.training:
+        if self.images is not None and trainer.state.fn != TrainerFn.FITTING:
             return _folder(self.images, _data(trainer), plan.batch_size)
-        return sampled(lambda n, start: pl_module.sample(n, seed=SEED, start=start), plan.num_samples, plan.batch_size)
+        return sampled(lambda n, start: module.sample(n, seed=SEED, start=start), plan.num_samples, plan.batch_size)
 
-    def _protocol(self, data: ImageData, split: str, num_scored: int, pl_module: Any) -> Protocol:
+    def _protocol(self, data: ImageData, split: str, num_scored: int, module: GAN) -> Protocol:
         return Protocol(
             features=self.evaluator.name,
             weights=self.evaluator.weights_hash,
@@ -164,16 +165,16 @@ class Evaluation(Callback):
             reference_images=data.num_images(split),
             reference_content=data.content_hash(split)[:16],
             samples=num_scored,
-            source=self.images or f"{pl_module.weights_name} weights, seed {SEED}",
+            source=self.images or f"{module.weights_name} weights, seed {SEED}",
         )
 
-    def _seconds_per_batch(self, pl_module: Any) -> float:
+    def _seconds_per_batch(self, module: GAN) -> float:
         """Return how long it takes to generate and look at a batch, after the first."""
-        with exact_inference(pl_module.device.type):
-            self.evaluator.to(pl_module.device)
+        with exact_inference(module.device.type):
+            self.evaluator.to(module.device)
             for _ in range(2):
                 started = time.perf_counter()
-                features, _ = self.evaluator.extract(pl_module.sample(self.plan.batch_size, seed=SEED, start=0))
+                features, _ = self.evaluator.extract(module.sample(self.plan.batch_size, seed=SEED, start=0))
                 features.cpu()  # waits for the device
         return time.perf_counter() - started
 
@@ -183,6 +184,11 @@ class Evaluation(Callback):
                 if isinstance(logger, TensorBoardLogger):
                     logger.experiment.add_text("protocol", str(protocol), trainer.global_step)
         self._protocol_logged = True
+
+
+def _gan(module: LightningModule) -> GAN:
+    assert isinstance(module, GAN)
+    return module
 
 
 def _data(trainer: Trainer) -> ImageData:
