@@ -166,6 +166,7 @@ class Evaluation(Callback):
             reference_content=data.content_hash(split)[:16],
             samples=num_scored,
             source=self.images or f"{module.weights_name} weights, seed {SEED}",
+            normalization="unknown" if self.images else "running statistics",
         )
 
     def _seconds_per_batch(self, module: GAN) -> float:

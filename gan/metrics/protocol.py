@@ -28,7 +28,7 @@ class Protocol:
     reference_content: str
     samples: int
     source: str
-    normalization: str = "running statistics"
+    normalization: str
     precision: str = "float32"
 
     def __str__(self) -> str:

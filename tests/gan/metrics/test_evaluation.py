@@ -176,7 +176,7 @@ def test_validate_scores_a_folder(tmp_path, capsys):
     trainer = make_trainer(evaluation)
     trainer.validate(make_gan(), datamodule=Noise(), verbose=False)
     assert float(trainer.callback_metrics["fd_corners"]) == pytest.approx(0, abs=1e-9)
-    assert f"samples 50; source {tmp_path}/samples" in capsys.readouterr().out
+    assert f"samples 50; source {tmp_path}/samples; normalization unknown" in capsys.readouterr().out
 
 
 def test_collapse_stops_the_training(capsys):
