@@ -37,7 +37,7 @@ class Evaluation(Callback):
 
     Args:
         features: The feature network, see `gan.metrics.features`.
-        scores: What to compute.
+        scores: What to compute; None: Frechet distance and inception score.
         num_samples: How many images are generated; None: 10,000, on a CPU 2,000.
         every_n_steps: How often in `fit`, in generator steps; None: 1,000, on a CPU 5,000.
         batch_size: Images at a time, in every process; None: 128, on a CPU 16.
@@ -49,7 +49,7 @@ class Evaluation(Callback):
     def __init__(
         self,
         features: nn.Module,
-        scores: list[Score] = [Frechet(), InceptionScore()],  # noqa: B006, B008 (never changed; a list in YAML)
+        scores: list[Score] | None = None,
         num_samples: int | None = None,
         every_n_steps: int | None = None,
         batch_size: int | None = None,
@@ -60,7 +60,7 @@ class Evaluation(Callback):
         chosen = {"num_samples": num_samples, "every_n_steps": every_n_steps, "batch_size": batch_size}
         self._chosen = {name: value for name, value in chosen.items() if value is not None}
         self.plan = replace(default_plan("cpu"), **self._chosen)
-        self.evaluator = Evaluator(features, scores)
+        self.evaluator = Evaluator(features, scores or [Frechet(), InceptionScore()])
         self.split = split
         self.collapse = collapse
         self.images = images
