@@ -95,7 +95,8 @@ def _gradients(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the gradients of `_columns` in u and in the taps, each if it is needed."""
     grad_u = torch.empty_like(u) if needed[0] else None
-    grad_taps = torch.zeros_like(taps) if needed[1] else None
+    # Contiguous, whatever the weights are: `flatten` must give a view to add to, not a copy.
+    grad_taps = torch.zeros_like(taps, memory_format=torch.contiguous_format) if needed[1] else None
     for f, points in enumerate(plan.points):
         products = torch.bmm(points.synthesis.T.expand(len(u), -1, -1), grad[:, f])
         products = (products * v[f][points.frequency]).transpose(0, 1).contiguous()  # (P, B, O)

@@ -204,3 +204,22 @@ def test_convert_wraps_a_lone_layer_and_leaves_what_wrap_leaves() -> None:
     assert isinstance(convert(nn.Conv2d(1, 1, 1)), ConvNorm)
     layer = nn.Conv2d(1, 1, 1)
     assert convert(nn.Sequential(layer), lambda m: m)[0] is layer
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel_size", [1, 3, 4])
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+def test_gradients_do_not_depend_on_the_memory_format(kind, kernel_size, stride):
+    """Weights in channels_last too: a gradient must not be added to a copy that a flatten made of them."""
+    torch.manual_seed(0)
+    plain = ConvNorm(kind(8, 8, kernel_size, stride=stride, padding=kernel_size // 2))
+    last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    x = torch.randn(4, 8, 16, 16)
+    upstream = torch.randn_like(plain(x))
+    gradients = []
+    for layer, format_ in (plain, torch.contiguous_format), (last, torch.channels_last):
+        images = x.clone(memory_format=format_).requires_grad_()
+        layer(images).backward(upstream)
+        gradients.append([images.grad, *(parameter.grad for parameter in layer.parameters())])
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
