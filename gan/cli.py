@@ -113,6 +113,15 @@ class CLI(LightningCLI):
         settings.plugins = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
         return self._instantiate_trainer({**settings, **kwargs}, callbacks)
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run it; a training that fails before its first step leaves nothing behind."""
+        try:
+            super()._run_subcommand(subcommand)
+        except BaseException:
+            if isinstance(self.trainer.logger, RunLogger):
+                self.trainer.logger.discard_unused()
+            raise
+
     def _logger(self, config: Any) -> RunLogger:
         root = config.trainer.default_root_dir
         if self._continue_run is None:
@@ -145,6 +154,7 @@ def _silence_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*module\\(s\\) in eval mode")  # the averaged generator is
     warnings.filterwarnings("ignore", ".*LeafSpec")  # Lightning 2.6.6 on torch 2.14
+    warnings.filterwarnings("ignore", ".*predict returned None")  # the samples are on the disk by then
 
 
 def _seed(seed: bool | int) -> int:

@@ -11,6 +11,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,14 @@ class RunLogger(TensorBoardLogger):
         super().log_metrics(metrics, step)
         with open(Path(self.log_dir, METRICS), "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **{name: float(value) for name, value in metrics.items()}}) + "\n")
+
+    @rank_zero_only
+    def discard_unused(self) -> None:
+        """Remove the run's folder if the run never began: if nothing was measured or saved."""
+        run = Path(self.log_dir)
+        if run.exists() and not (run / METRICS).exists() and not (run / CHECKPOINTS).exists():
+            self.experiment.close()
+            shutil.rmtree(run)
 
     def save(self) -> None:
         """Write out what is still in memory. Lightning's own writes an empty file of hyperparameters too."""

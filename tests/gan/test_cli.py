@@ -91,7 +91,7 @@ def test_a_mistake_is_one_line_and_a_code(train, capsys, tmp_path, arguments, me
     assert len(lines) == 1
     assert lines[0].startswith("error: ")
     assert message in lines[0]
-    assert not any(tmp_path.rglob("*.ckpt"))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()], "nothing is left behind"
 
 
 def test_a_wrong_key_in_a_file_is_named(train, capsys, tmp_path):
