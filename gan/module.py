@@ -78,6 +78,7 @@ class GAN(LightningModule):
         self.generator_batch_ratio = generator_batch_ratio
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.seed = seed
+        self.published_at: dict[str, int] = {}  # the generator step of each value's latest publication
         self.to(memory_format=self.memory_format)
 
     @property
@@ -283,6 +284,7 @@ class GAN(LightningModule):
         for logger in self.trainer.loggers:
             logger.log_metrics(values, step=self.trainer.global_step)
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
+        self.published_at.update(dict.fromkeys(values, self.trainer.global_step))
 
     @classmethod
     def from_checkpoint(cls, checkpoint: dict[str, Any]) -> "GAN":

@@ -12,6 +12,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint as LightningCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 
+from gan.module import GAN
 from gan.runs import CHECKPOINTS, checkpoint_path, checkpoints, run_folder
 
 
@@ -45,6 +46,7 @@ class Checkpoint(LightningCheckpoint):
         if trainer.ckpt_path is None and self.monitor not in (None, *trainer.callback_metrics):
             known = ", ".join(sorted(trainer.callback_metrics)) or "none: no metrics are configured"
             raise ValueError(f"Checkpoint: monitor must be a metric of this run ({known}), got {self.monitor!r}")
+        self._save_best(trainer, pl_module, run)
         self._save(trainer, run)
 
     def on_train_batch_end(
@@ -53,8 +55,7 @@ class Checkpoint(LightningCheckpoint):
         """Save, every n steps, after the last one, and when the metric is better than ever."""
         if (run := run_folder(trainer)) is None:
             return
-        if self._is_best(trainer):
-            _save(trainer, run / CHECKPOINTS / "best.ckpt")
+        self._save_best(trainer, pl_module, run)
         if trainer.global_step % self.every_n_steps == 0 or trainer.global_step == trainer.max_steps:
             self._save(trainer, run)
 
@@ -66,12 +67,14 @@ class Checkpoint(LightningCheckpoint):
         """Restore the best value so far."""
         self.best = state_dict["best"]
 
-    def _is_best(self, trainer: Trainer) -> bool:
-        value = None if self.monitor is None else trainer.callback_metrics.get(self.monitor)
-        if value is None or not (value < self.best if self.lower_is_better else value > self.best):
-            return False
-        self.best = float(value)
-        return True
+    def _save_best(self, trainer: Trainer, pl_module: LightningModule, run: Path) -> None:
+        assert isinstance(pl_module, GAN)
+        if self.monitor is None or pl_module.published_at.get(self.monitor) != trainer.global_step:
+            return  # not measured in this step: the value at hand is of older weights
+        value = float(trainer.callback_metrics[self.monitor])
+        if value < self.best if self.lower_is_better else value > self.best:
+            self.best = value
+            _save(trainer, run / CHECKPOINTS / "best.ckpt")
 
     def _save(self, trainer: Trainer, run: Path) -> None:
         for logger in trainer.loggers:

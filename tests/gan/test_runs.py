@@ -15,7 +15,7 @@ from gan.callbacks.checkpoint import write_atomically
 from gan.data import Digits
 from gan.norms import Batch, ConditionalBatch, Conv, Spectral
 from gan.optimizers import LinearDecay
-from gan.runs import RunLogger, checkpoints, find_checkpoint, newest_run, read_checkpoint
+from gan.runs import RunLogger, checkpoints, find_checkpoint, newest_run, read_checkpoint, run_folder
 
 BATCH = 599  # three batches are one epoch of the 1,797 digits
 
@@ -170,20 +170,32 @@ def test_average_of_checkpoint_and_config_must_agree(tmp_path, saved, asked):
         fit(small_gan(), 2, [EMA()] if asked else [], ckpt_path=checkpoint)
 
 
+def read_best(run: Path) -> int | None:
+    path = run / "checkpoints" / "best.ckpt"
+    return read_checkpoint(path)["global_step"] if path.exists() else None
+
+
 def test_best_checkpoint_follows_the_metric(tmp_path):
     class Metric(Callback):
-        values = 9.0, 5.0, 7.0, float("nan"), 2.0, 3.0
+        values = 9.0, None, 7.0, float("nan"), 2.0, None
+
+        def __init__(self):
+            self.before = []
 
         def on_train_start(self, trainer, pl_module):
-            pl_module.publish({"fd": self.values[trainer.global_step]})
+            if (value := self.values[trainer.global_step]) is not None:
+                pl_module.publish({"fd": value})
+                self.before.append(read_best(run_folder(trainer)))
 
         def on_train_batch_end(self, trainer, pl_module, *_):
             self.on_train_start(trainer, pl_module)
 
     logger = RunLogger(str(tmp_path), "x")
-    fit(small_gan(), 5, [Metric(), Checkpoint(every_n_steps=5, keep=0, monitor="fd")], logger=logger)
+    metric = Metric()
+    fit(small_gan(), 5, [metric, Checkpoint(every_n_steps=5, keep=0, monitor="fd")], logger=logger)
     run = Path(logger.log_dir)
-    assert read_checkpoint(run / "checkpoints" / "best.ckpt")["global_step"] == 4
+    assert metric.before == [None, 0, 2, 2]  # at steps 0, 2, 3 and 4: step 1 has no value of its own
+    assert read_best(run) == 4
     assert sorted(checkpoints(run)) == [0, 5]
     with pytest.raises(ValueError, match=r"monitor must be a metric of this run \(fd\), got 'fid'"):
         fit(small_gan(), 1, [Metric(), Checkpoint(monitor="fid")], logger=RunLogger(str(tmp_path), "x"))
