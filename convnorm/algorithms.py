@@ -32,9 +32,8 @@ def convolve_preconditioned(layer: Convolution, x: Tensor, kernels: Tensor, spec
         return _convolve(layer, x, kernels * spectrum.flatten(1)[:, 0].view(-1, *[1] * (kernels.dim() - 1)))
     level = spectrum.flatten(1).mean(1).view(-1, *[1] * (spectrum.dim() - 1))
     spectrum = spectrum / level
-    kernels = kernels.to(spectrum.dtype) * level.unsqueeze(
-        1
-    )  # of order one: half precision neither overflows nor vanishes
+    # Of order one: half precision neither overflows nor vanishes.
+    kernels = kernels.to(spectrum.dtype) * level.unsqueeze(1)
     if _mixing_is_cheaper(layer, x, grid):
         return _mix(x, kernels, spectrum, grid)
     y = precondition(_convolve_fully(layer, x, kernels, grid), spectrum)
