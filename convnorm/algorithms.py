@@ -62,7 +62,8 @@ def _mix(x: Tensor, kernels: Tensor, spectrum: Tensor, grid: Geometry) -> Tensor
     constants = plan(grid, dtype, device)
     with torch.autocast(device.type, enabled=False):
         y = mix(x.to(dtype), kernels, spectrum, constants)
-    return y if _is_channels_last(x) or _is_channels_last(kernels) else y.contiguous()
+    channels_last = _is_channels_last(x) or _is_channels_last(kernels)
+    return y.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
 def _is_channels_last(x: Tensor) -> bool:

@@ -1,7 +1,8 @@
 """A convolution, its preconditioner and the crop in one: channels are mixed frequency by frequency, by matrix products.
 
 That takes 3 N^2 operations per image and pair of channels, where the full convolution alone takes 2 k^2 N^2, and only
-those rows and columns of the output are computed that crop and stride leave.
+those rows and columns of the output are computed that crop and stride leave. Pixels and frequencies come first, batch
+and channels last, so that every linear map is one matrix product with all images.
 """
 
 from typing import Any
@@ -23,35 +24,34 @@ def mix(x: Tensor, weight: Tensor, spectrum: Tensor, plan: Plan) -> Tensor:
         plan: the constants of the geometry, in x's dtype.
 
     Returns:
-        (B, O, H', W') in x's dtype and channels_last.
+        (B, O, H', W') in x's dtype; in memory, H' and W' come before B and O.
     """
-    batch, channels, height, width = x.shape
-    out_channels, out_height = len(weight), len(plan.synthesis)
-    rows = x.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
-    u = torch.bmm(plan.analysis.expand(batch, -1, -1), rows).view(batch, len(plan.points), 2 * width, channels)
-    taps = weight.permute(2, 3, 0, 1).flatten(0, 1)  # (k*k, O, I)
+    batch, inputs, height, width = x.shape
+    frequencies, outputs, out_height = len(plan.points), len(weight), len(plan.synthesis)
+    rows = x.permute(2, 3, 0, 1).reshape(height, width * batch * inputs)
+    u = (plan.analysis @ rows).view(frequencies, 2 * width, batch, inputs)
+    taps = weight.permute(2, 3, 0, 1).flatten(0, 1).contiguous()  # (k*k, O, I)
     v = spectrum.permute(1, 2, 0).to(x.dtype).contiguous()  # (F, N, O)
     # A compiler sees plain operations: it fuses what it likes, and chooses itself what to compute twice.
     z = _columns(u, taps, v, plan) if torch.compiler.is_compiling() else _Columns.apply(u, taps, v, plan)
-    out_width = z.shape[2] // 2
-    columns = z.view(batch, len(plan.analysis), out_width * out_channels)
-    y = torch.bmm(plan.synthesis.expand(batch, -1, -1), columns)
-    return y.view(batch, out_height, out_width, out_channels).permute(0, 3, 1, 2)
+    out_width = z.shape[1] // 2
+    y = plan.synthesis @ z.view(2 * frequencies, out_width * batch * outputs)
+    return y.view(out_height, out_width, batch, outputs).permute(2, 3, 0, 1)
 
 
 def _columns(u: Tensor, taps: Tensor, v: Tensor, plan: Plan) -> Tensor:
-    """Map (B, F, 2W, I) to (B, F, 2W', O), one frequency of the first axis at a time: their points fit in the cache."""
-    return torch.stack([_column(u[:, f], taps, v[f], points) for f, points in enumerate(plan.points)], 1)
+    """Map (F, 2W, B, I) to (F, 2W', B, O), one frequency of the first axis at a time: their points fit in the cache."""
+    return torch.stack([_column(u[f], taps, v[f], points) for f, points in enumerate(plan.points)])
 
 
 def _column(u: Tensor, taps: Tensor, v: Tensor, points: Points) -> Tensor:
-    products = torch.bmm(_analyzed(u, points).transpose(0, 1), _kernels(taps, points, u.dtype).transpose(1, 2))
-    products = products * v[points.frequency].unsqueeze(1)  # (P, B, O)
-    return torch.bmm(points.synthesis.expand(len(u), -1, -1), products.transpose(0, 1))
+    products = torch.bmm(_apply(points.analysis, u), _kernels(taps, points, u.dtype).transpose(1, 2))  # (P, B, O)
+    return _apply(points.synthesis, products.mul_(v[points.frequency].unsqueeze(1)))
 
 
-def _analyzed(u: Tensor, points: Points) -> Tensor:
-    return torch.bmm(points.analysis.expand(len(u), -1, -1), u)  # (B, P, I)
+def _apply(matrix: Tensor, x: Tensor) -> Tensor:
+    """Apply a linear map to the first axis of x."""
+    return (matrix @ x.flatten(1)).view(len(matrix), *x.shape[1:])
 
 
 def _kernels(taps: Tensor, points: Points, dtype: torch.dtype) -> Tensor:
@@ -59,7 +59,7 @@ def _kernels(taps: Tensor, points: Points, dtype: torch.dtype) -> Tensor:
 
     Rounded before, a frequency with little power would be all error, and the preconditioner would amplify it.
     """
-    return (points.kernel @ taps.flatten(1)).view(-1, *taps.shape[1:]).to(dtype)
+    return _apply(points.kernel, taps).to(dtype)
 
 
 class _Columns(torch.autograd.Function):
@@ -67,11 +67,7 @@ class _Columns(torch.autograd.Function):
 
     @staticmethod
     def forward(u: Tensor, taps: Tensor, v: Tensor, plan: Plan) -> Tensor:
-        width, channels = len(plan.points[0].synthesis), taps.shape[1]
-        z = u.new_empty(*u.shape[:2], width, channels)
-        for f, points in enumerate(plan.points):
-            z[:, f] = _column(u[:, f], taps, v[f], points)
-        return z
+        return _columns(u, taps, v, plan)
 
     @staticmethod
     def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor, Tensor, Plan], output: Tensor) -> None:
@@ -95,15 +91,12 @@ def _gradients(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the gradients of `_columns` in u and in the taps, each if it is needed."""
     grad_u = torch.empty_like(u) if needed[0] else None
-    # Contiguous, whatever the weights are: `flatten` must give a view to add to, not a copy.
-    grad_taps = torch.zeros_like(taps, memory_format=torch.contiguous_format) if needed[1] else None
+    grad_taps = torch.zeros_like(taps) if needed[1] else None
     for f, points in enumerate(plan.points):
-        products = torch.bmm(points.synthesis.T.expand(len(u), -1, -1), grad[:, f])
-        products = (products * v[f][points.frequency]).transpose(0, 1).contiguous()  # (P, B, O)
+        products = _apply(points.synthesis.T, grad[f]).mul_(v[f][points.frequency].unsqueeze(1))  # (P, B, O)
         if grad_u is not None:
-            analyzed = torch.bmm(products, _kernels(taps, points, u.dtype))
-            grad_u[:, f] = torch.bmm(points.analysis.T.expand(len(u), -1, -1), analyzed.transpose(0, 1))
+            grad_u[f] = _apply(points.analysis.T, torch.bmm(products, _kernels(taps, points, u.dtype)))
         if grad_taps is not None:
-            kernels = torch.bmm(products.transpose(1, 2), _analyzed(u[:, f], points).transpose(0, 1).contiguous())
-            grad_taps.flatten(1).addmm_(points.kernel.T, kernels.flatten(1).to(taps.dtype))
+            kernels = torch.bmm(products.transpose(1, 2), _apply(points.analysis, u[f]))  # (P, O, I)
+            grad_taps += _apply(points.kernel.T.to(u.dtype), kernels)
     return grad_u, grad_taps
