@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from convnorm.algorithms import convolve_preconditioned
+from convnorm.depthwise import filter_channels
 from convnorm.functional import preconditioner, unfold
-from convnorm.geometry import CONVOLVE, Convolution, extend, geometry, rows
+from convnorm.geometry import Convolution, extend, geometry, rows
 
 CONVOLUTIONS = nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
 FILTERS: tuple[Callable[..., nn.Module], ...] = nn.Conv1d, nn.Conv2d, nn.Conv3d
@@ -65,8 +66,7 @@ class ConvNorm(nn.Module):
         y = convolve_preconditioned(layer, x, kernels, self.spectrum(kernels, grid.size), grid)
         if self.affine is None:
             return y if layer.bias is None else y + layer.bias.view(-1, *[1] * axes).to(y.dtype)
-        filters: Tensor = self.affine.weight
-        return CONVOLVE[axes - 1](y, filters, layer.bias, 1, [k // 2 for k in filters.shape[2:]], 1, len(filters))
+        return filter_channels(y, self.affine.weight, layer.bias)
 
     def spectrum(self, kernels: Tensor, size: Sequence[int]) -> Tensor:
         """Return the preconditioner to use on a grid: that of the kernels, or the moving average in evaluation."""
