@@ -1,0 +1,174 @@
+"""What ConvNorm costs: each distinct layer of three discriminators, then a whole training step of each.
+
+    python -m benchmarks.convnorm --threads 2 --precision bf16
+
+Layers are timed forward and backward in training mode, discriminators as one update: hinge loss on a real and a fake
+batch, backward, Adam. All variants take turns in one process, so that what else the machine does falls on all of them
+alike; medians are given, with the quartiles as spread.
+
+Variants: the layer alone; followed by BatchNorm; with spectral normalization; ConvNorm; and ConvNorm as a careful port
+of the authors' code would compute it ("FFT").
+"""
+
+import argparse
+import copy
+import time
+from collections.abc import Callable
+from statistics import median, quantiles
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+from convnorm import conv_norm, convert
+from gan.networks import DCGANDiscriminator, SNGANCNNDiscriminator, SNGANResNetDiscriminator
+
+NETWORKS = {"SNGAN-CNN": SNGANCNNDiscriminator, "DCGAN": DCGANDiscriminator, "SNGAN-ResNet": SNGANResNetDiscriminator}
+BATCH = 64
+
+
+class FFTConvNorm(nn.Module):
+    """The plain formulation: the full convolution with stride 1, FFT, filter, inverse FFT, crop; then the filter."""
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        super().__init__()
+        self.layer = layer
+        self.affine = copy.deepcopy(conv_norm(layer).affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, k, s = self.layer.weight, self.layer.kernel_size[0], self.layer.stride[0]
+        y = F.conv2d(x, weight, padding=k - 1).float()
+        size = y.shape[-2:]
+        with torch.no_grad():
+            spectrum = torch.fft.rfft2(weight, s=size).abs().square().sum(1).rsqrt()
+        y = torch.fft.irfft2(torch.fft.rfft2(y) * spectrum, s=size)
+        crop = k - 1 - self.layer.padding[0]
+        y = y[:, :, crop : size[0] - crop : s, crop : size[1] - crop : s]
+        return F.conv2d(y, self.affine.weight, self.layer.bias, padding=self.affine.padding, groups=len(weight))
+
+
+def convolutions(wrap: Callable[[nn.Conv2d], nn.Module]) -> Callable[[nn.Module], nn.Module]:
+    """Return a `wrap` for `convert` that leaves all but convolutions alone."""
+    return lambda module: wrap(module) if isinstance(module, nn.Conv2d) else module
+
+
+VARIANTS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "plain": convolutions(lambda layer: nn.Sequential(layer)),
+    "BatchNorm": convolutions(lambda layer: nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels))),
+    "spectral": convolutions(lambda layer: nn.Sequential(parametrizations.spectral_norm(layer))),
+    "ConvNorm": conv_norm,
+    "FFT": convolutions(FFTConvNorm),
+}
+
+
+def layers_of(network: nn.Module, size: int) -> dict[str, tuple[nn.Conv2d, tuple[int, ...]]]:
+    """Return the distinct convolutions of a network, with the shape of their input."""
+    found: dict[str, tuple[nn.Conv2d, tuple[int, ...]]] = {}
+
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(layer, nn.Conv2d)
+        channels, kernel, shape = (layer.in_channels, layer.out_channels), layer.kernel_size[0], inputs[0].shape[1:]
+        found[f"{channels[0]}->{channels[1]} k{kernel}s{layer.stride[0]} {shape[1]}px"] = layer, tuple(shape)
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(note)
+    network(torch.zeros(1, 3, size, size))
+    return found
+
+
+def interleaved(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Return the milliseconds that each run took, after two warm-ups, all in turn.
+
+    With one thread they are the thread's own, so that no other process counts.
+    """
+    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for repeat in range(repeats + 2):
+        for name, run in runs.items():
+            start = clock()
+            run()
+            if repeat >= 2:
+                times[name].append(1e3 * (clock() - start))
+    return times
+
+
+def layer_step(layer: nn.Module, x: Tensor, dtype: torch.dtype) -> Callable[[], object]:
+    """Return one forward and backward pass of a layer, in the inputs (but for images') and the parameters."""
+    x = x.to(dtype).requires_grad_(x.shape[1] > 3)
+
+    def step() -> None:
+        layer.zero_grad()
+        x.grad = None
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32):
+            y = layer(x)
+        y.backward(y.detach())
+
+    return step
+
+
+def network_step(network: nn.Module, real: Tensor, fake: Tensor, dtype: torch.dtype) -> Callable[[], object]:
+    """Return one update of a discriminator."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.0, 0.9))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32):
+            loss = F.relu(1 - network(real)).mean() + F.relu(1 + network(fake)).mean()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def report(name: str, times: dict[str, list[float]]) -> str:
+    """Return a line of a table: medians with quartiles, and ConvNorm relative to BatchNorm and to the FFT."""
+    cells = []
+    for values in times.values():
+        low, _, high = quantiles(values, n=4)
+        cells.append(f"{median(values):.1f} ({low:.1f}-{high:.1f})")
+    ours = median(times["ConvNorm"])
+    cells += [f"{ours / median(times['BatchNorm']):.2f}", f"{median(times['FFT']) / ours:.1f}"]
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--networks", nargs="*", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--what", nargs="*", choices=("layers", "steps"), default=["layers", "steps"])
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    dtype = torch.float32 if arguments.precision == "fp32" else torch.bfloat16
+    print(f"torch {torch.__version__}, {arguments.threads} threads, {arguments.precision}, batch {BATCH}, milliseconds")
+    print(f"| | {' | '.join(VARIANTS)} | ConvNorm / BatchNorm | FFT / ConvNorm |\n|{' --- |' * (len(VARIANTS) + 3)}")
+    if "layers" in arguments.what:
+        found = {key: value for name in arguments.networks for key, value in layers_of(NETWORKS[name](32), 32).items()}
+        for name, (layer, shape) in found.items():
+            x = torch.randn(BATCH, *shape).to(memory_format=torch.channels_last)
+            wrapped = {key: wrap(copy.deepcopy(layer)) for key, wrap in VARIANTS.items()}
+            runs = {
+                key: layer_step(module.to(memory_format=torch.channels_last), x, dtype)
+                for key, module in wrapped.items()
+            }
+            print(report(name, interleaved(runs, arguments.repeats)), flush=True)
+    if "steps" in arguments.what:
+        for name in arguments.networks:
+            real, fake = torch.randn(2, BATCH, 3, 32, 32).unbind()
+            images = [x.to(memory_format=torch.channels_last) for x in (real, fake)]
+            plain = NETWORKS[name](32)
+            networks = {key: convert(copy.deepcopy(plain), wrap) for key, wrap in VARIANTS.items()}
+            runs = {
+                key: network_step(network.to(memory_format=torch.channels_last), *images, dtype)
+                for key, network in networks.items()
+            }
+            print(report(f"{name}, a step", interleaved(runs, arguments.repeats)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
