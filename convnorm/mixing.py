@@ -41,17 +41,20 @@ def mix(x: Tensor, weight: Tensor, spectrum: Tensor, plan: Plan) -> Tensor:
 
 def _columns(u: Tensor, taps: Tensor, v: Tensor, plan: Plan) -> Tensor:
     """Map (F, 2W, B, I) to (F, 2W', B, O), one frequency of the first axis at a time: their points fit in the cache."""
-    return torch.stack([_column(u[f], taps, v[f], points) for f, points in enumerate(plan.points)])
+    columns = [_apply(points.synthesis, _products(u[f], taps, v[f], points)) for f, points in enumerate(plan.points)]
+    return torch.stack(columns)
 
 
-def _column(u: Tensor, taps: Tensor, v: Tensor, points: Points) -> Tensor:
-    products = torch.bmm(_apply(points.analysis, u), _kernels(taps, points, u.dtype).transpose(1, 2))  # (P, B, O)
-    return _apply(points.synthesis, products.mul_(v[points.frequency].unsqueeze(1)))
+def _products(u: Tensor, taps: Tensor, v: Tensor, points: Points) -> Tensor:
+    """Return the preconditioned products of image and kernel at the points, (P, B, O)."""
+    products = torch.bmm(_apply(points.analysis, u), _kernels(taps, points, u.dtype).transpose(1, 2))
+    return products.mul_(v[points.frequency].unsqueeze(1))
 
 
-def _apply(matrix: Tensor, x: Tensor) -> Tensor:
+def _apply(matrix: Tensor, x: Tensor, out: Tensor | None = None) -> Tensor:
     """Apply a linear map to the first axis of x."""
-    return (matrix @ x.flatten(1)).view(len(matrix), *x.shape[1:])
+    flat = None if out is None else out.flatten(1)
+    return torch.mm(matrix, x.flatten(1), out=flat).view(len(matrix), *x.shape[1:])
 
 
 def _kernels(taps: Tensor, points: Points, dtype: torch.dtype) -> Tensor:
@@ -67,7 +70,10 @@ class _Columns(torch.autograd.Function):
 
     @staticmethod
     def forward(u: Tensor, taps: Tensor, v: Tensor, plan: Plan) -> Tensor:
-        return _columns(u, taps, v, plan)
+        z = u.new_empty(len(u), len(plan.points[0].synthesis), u.shape[2], taps.shape[1])
+        for f, points in enumerate(plan.points):
+            _apply(points.synthesis, _products(u[f], taps, v[f], points), out=z[f])
+        return z
 
     @staticmethod
     def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor, Tensor, Plan], output: Tensor) -> None:
@@ -95,7 +101,7 @@ def _gradients(
     for f, points in enumerate(plan.points):
         products = _apply(points.synthesis.T, grad[f]).mul_(v[f][points.frequency].unsqueeze(1))  # (P, B, O)
         if grad_u is not None:
-            grad_u[f] = _apply(points.analysis.T, torch.bmm(products, _kernels(taps, points, u.dtype)))
+            _apply(points.analysis.T, torch.bmm(products, _kernels(taps, points, u.dtype)), out=grad_u[f])
         if grad_taps is not None:
             kernels = torch.bmm(products.transpose(1, 2), _apply(points.analysis, u[f]))  # (P, O, I)
             grad_taps += _apply(points.kernel.T.to(u.dtype), kernels)
