@@ -27,7 +27,7 @@ class Points(NamedTuple):
 
     Attributes:
         analysis: from a column of the transformed image, real above imaginary part, (P, 2W).
-        kernel: from the kernel's taps, (P, k*k).
+        kernel: from what `split` makes of the kernel's taps, (P, k*k); in half precision (P, 3k*k).
         synthesis: to a column of the output, real above imaginary part, (2W', P).
         frequency: of the second axis, (P,).
     """
@@ -56,7 +56,7 @@ _plans: dict[tuple[Geometry, torch.dtype, torch.device], Plan] = {}
 
 
 def plan(grid: Geometry, dtype: torch.dtype, device: torch.device) -> Plan:
-    """Return the constants of a layer on its grid, in `dtype`, those of the kernel in at least float32.
+    """Return the constants of a layer on its grid, in `dtype`.
 
     They are kept for the next call, but not while a compiler traces: what it computes here are not numbers.
     """
@@ -74,9 +74,21 @@ def plan(grid: Geometry, dtype: torch.dtype, device: torch.device) -> Plan:
     return _plans[key]
 
 
+def split(taps: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return taps (k*k, ...) in `dtype`, as `Points.kernel` takes them.
+
+    Half precision makes (3k*k, ...) of them, high, low and high parts, which meet the constants' high, high and low
+    parts: one matrix product in half precision, summed in float32, is then as accurate as one in float32. Rounded
+    before their transform, a frequency with little power would be all error, and the preconditioner would amplify it.
+    """
+    if dtype.itemsize > 2:
+        return taps
+    high = taps.to(dtype)
+    return torch.cat([high, (taps - high.float()).to(dtype), high])
+
+
 def _plan(grid: Geometry, dtype: torch.dtype, device: torch.device) -> Plan:
-    (n, m), single = grid.size, torch.promote_types(dtype, torch.float32)
-    image, taps, window = grid.image, grid.taps, grid.window
+    (n, m), image, taps, window = grid.size, grid.image, grid.taps, grid.window
     second = {real: _second_axis(m, image[1], window[1], real) for real in (False, True)}
     shared = {real: [matrix.to(device, dtype) for matrix in maps] for real, (_, _, *maps) in second.items()}
     points = []
@@ -86,7 +98,7 @@ def _plan(grid: Geometry, dtype: torch.dtype, device: torch.device) -> Plan:
         kernel = torch.kron(_wave(n, [f], taps[0]), _wave(m, [*pairs, *own], taps[1]))
         frequency = torch.tensor([*pairs, *pairs, *pairs, *own], device=device)
         analysis, synthesis = shared[real]
-        points.append(Points(analysis, _kernel_points(kernel, len(pairs)).to(device, single), synthesis, frequency))
+        points.append(Points(analysis, _kernel_points(kernel, len(pairs), dtype).to(device), synthesis, frequency))
     return Plan(_first_axis(n, image[0]).to(device, dtype), points, _first_axis(n, window[0]).T.to(device, dtype))
 
 
@@ -131,7 +143,9 @@ def _forms(
     return re + im, re, im, torch.cat([single.real, -single.imag], 1)
 
 
-def _kernel_points(kernel: Tensor, pairs: int) -> Tensor:
-    """Return the forms Ar, Ai - Ar and Ar + Ai at frequencies of three points, then Ar at those of one."""
+def _kernel_points(kernel: Tensor, pairs: int, dtype: torch.dtype) -> Tensor:
+    """Return the forms Ar, Ai - Ar and Ar + Ai at frequencies of three points, then Ar at those of one; see `split`."""
     re, im = kernel.real, kernel.imag
-    return torch.cat([re[:pairs], (im - re)[:pairs], (re + im)[:pairs], re[pairs:]])
+    forms = torch.cat([re[:pairs], (im - re)[:pairs], (re + im)[:pairs], re[pairs:]])
+    high = forms.to(dtype)
+    return high if dtype.itemsize > 2 else torch.cat([high, high, (forms - high.double()).to(dtype)], 1)

@@ -105,6 +105,8 @@ def precondition(y: Tensor, spectrum: Tensor) -> Tensor:
     Returns:
         A tensor of y's shape and dtype.
     """
+    if y.numel() == 0:
+        return y  # an empty batch, which MKL refuses to transform
     axes = _axes(spectrum.dim() - 1)
     size = [y.shape[axis] for axis in axes]
     transform: Tensor = torch.fft.rfftn(y.to(torch.promote_types(y.dtype, torch.float32)), dim=axes)

@@ -5,13 +5,13 @@ those rows and columns of the output are computed that crop and stride leave. Pi
 and channels last, so that every linear map is one matrix product with all images.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from convnorm.fourier import Plan, Points
+from convnorm.fourier import Plan, Points, split
 
 
 def mix(x: Tensor, weight: Tensor, spectrum: Tensor, plan: Plan) -> Tensor:
@@ -39,30 +39,55 @@ def mix(x: Tensor, weight: Tensor, spectrum: Tensor, plan: Plan) -> Tensor:
     return y.view(out_height, out_width, batch, outputs).permute(2, 3, 0, 1)
 
 
+class Room(NamedTuple):
+    """Memory for what is at the points of one frequency of the first axis, used again at the next one.
+
+    Attributes:
+        image: (P, B, I).
+        kernels: (P, O, I).
+        products: (P, B, O).
+    """
+
+    image: Tensor
+    kernels: Tensor
+    products: Tensor
+
+
+def _room(u: Tensor, outputs: int, plan: Plan) -> Room:
+    points, (batch, inputs) = max(len(points.analysis) for points in plan.points), u.shape[2:]
+    shapes = (points, batch, inputs), (points, outputs, inputs), (points, batch, outputs)
+    return Room(*(u.new_empty(shape) for shape in shapes))
+
+
 def _columns(u: Tensor, taps: Tensor, v: Tensor, plan: Plan) -> Tensor:
     """Map (F, 2W, B, I) to (F, 2W', B, O), one frequency of the first axis at a time: their points fit in the cache."""
-    columns = [_apply(points.synthesis, _products(u[f], taps, v[f], points)) for f, points in enumerate(plan.points)]
+    parts, columns = split(taps, u.dtype), []
+    for f, points in enumerate(plan.points):
+        kernels = _apply(points.kernel, parts)
+        products = torch.bmm(_apply(points.analysis, u[f]), kernels.transpose(1, 2))
+        columns.append(_apply(points.synthesis, products * _at(points, v[f])))
     return torch.stack(columns)
 
 
-def _products(u: Tensor, taps: Tensor, v: Tensor, points: Points) -> Tensor:
-    """Return the preconditioned products of image and kernel at the points, (P, B, O)."""
-    products = torch.bmm(_apply(points.analysis, u), _kernels(taps, points, u.dtype).transpose(1, 2))
-    return products.mul_(v[points.frequency].unsqueeze(1))
-
-
 def _apply(matrix: Tensor, x: Tensor, out: Tensor | None = None) -> Tensor:
-    """Apply a linear map to the first axis of x."""
-    flat = None if out is None else out.flatten(1)
+    """Apply a linear map to the first axis of x; `out` may be longer than the result."""
+    flat = None if out is None else out[: len(matrix)].flatten(1)
     return torch.mm(matrix, x.flatten(1), out=flat).view(len(matrix), *x.shape[1:])
 
 
-def _kernels(taps: Tensor, points: Points, dtype: torch.dtype) -> Tensor:
-    """Return the kernels at the points, (P, O, I): rounded to `dtype` once they are transformed.
+def _at(points: Points, v: Tensor) -> Tensor:
+    """Return the spectrum (N, O) at the points, (P, 1, O)."""
+    return v[points.frequency].unsqueeze(1)
 
-    Rounded before, a frequency with little power would be all error, and the preconditioner would amplify it.
-    """
-    return _apply(points.kernel, taps).to(dtype)
+
+def _is_narrow(u: Tensor) -> bool:
+    """Say whether the kernels are smaller than the products, and so take the preconditioner at less cost."""
+    batch, inputs = u.shape[2:]
+    return 2 * inputs <= batch  # twice: in the backward pass the kernels' gradient takes it too
+
+
+def _scaled(here: bool, x: Tensor, scale: Tensor) -> Tensor:
+    return x.mul_(scale) if here else x
 
 
 class _Columns(torch.autograd.Function):
@@ -71,8 +96,12 @@ class _Columns(torch.autograd.Function):
     @staticmethod
     def forward(u: Tensor, taps: Tensor, v: Tensor, plan: Plan) -> Tensor:
         z = u.new_empty(len(u), len(plan.points[0].synthesis), u.shape[2], taps.shape[1])
+        parts, room, narrow = split(taps, u.dtype), _room(u, taps.shape[1], plan), _is_narrow(u)
         for f, points in enumerate(plan.points):
-            _apply(points.synthesis, _products(u[f], taps, v[f], points), out=z[f])
+            image, scale = _apply(points.analysis, u[f], room.image), _at(points, v[f])
+            kernels = _scaled(narrow, _apply(points.kernel, parts, room.kernels), scale.transpose(1, 2))
+            products = torch.bmm(image, kernels.transpose(1, 2), out=room.products[: len(image)])
+            _apply(points.synthesis, _scaled(not narrow, products, scale), z[f])
         return z
 
     @staticmethod
@@ -97,12 +126,18 @@ def _gradients(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the gradients of `_columns` in u and in the taps, each if it is needed."""
     grad_u = torch.empty_like(u) if needed[0] else None
-    grad_taps = torch.zeros_like(taps) if needed[1] else None
+    grad_taps = u.new_empty(len(u), *taps.shape) if needed[1] else None
+    parts, room, narrow = split(taps, u.dtype), _room(u, taps.shape[1], plan), _is_narrow(u)
     for f, points in enumerate(plan.points):
-        products = _apply(points.synthesis.T, grad[f]).mul_(v[f][points.frequency].unsqueeze(1))  # (P, B, O)
+        scale = _at(points, v[f])
+        products = _scaled(not narrow, _apply(points.synthesis.T, grad[f], room.products), scale)
+        image = room.image[: len(products)]
         if grad_u is not None:
-            _apply(points.analysis.T, torch.bmm(products, _kernels(taps, points, u.dtype)), out=grad_u[f])
+            kernels = _scaled(narrow, _apply(points.kernel, parts, room.kernels), scale.transpose(1, 2))
+            torch.bmm(products, kernels, out=image)
+            _apply(points.analysis.T, image, grad_u[f])
         if grad_taps is not None:
-            kernels = torch.bmm(products.transpose(1, 2), _apply(points.analysis, u[f]))  # (P, O, I)
-            grad_taps += _apply(points.kernel.T.to(u.dtype), kernels)
-    return grad_u, grad_taps
+            image = _apply(points.analysis, u[f], room.image)
+            kernels = torch.bmm(products.transpose(1, 2), image, out=room.kernels[: len(image)])
+            _apply(points.kernel[:, : len(taps)].T, _scaled(narrow, kernels, scale.transpose(1, 2)), grad_taps[f])
+    return grad_u, None if grad_taps is None else grad_taps.sum(0).to(taps.dtype)

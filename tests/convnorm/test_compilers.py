@@ -1,0 +1,58 @@
+"""torch.compile, torch.export and ONNX see plain operations and compute the same."""
+
+import copy
+from pathlib import Path
+
+import onnxruntime
+import pytest
+import torch
+from test_modules import LAYERS, image
+from torch import nn
+
+from convnorm import ConvNorm, convert
+
+pytestmark = pytest.mark.slow
+EXPORTED = "k3", "k4s2", "k1", "same", "grouped", "reflect", "transposed k4s2", "1d", "3d"
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler() -> None:
+    torch.compiler.reset()  # compiled code counts against a limit for each function
+
+
+@pytest.mark.parametrize("name", ["k3", "k4s2", "k1", "transposed k4s2"])
+def test_compiles_to_one_graph(name: str) -> None:
+    norm = ConvNorm(copy.deepcopy(LAYERS[name]))
+    compiled = torch.compile(copy.deepcopy(norm), fullgraph=True)
+    found = []
+    for module in norm, compiled:
+        x = image(LAYERS[name]).requires_grad_()
+        y = module(x)
+        found.append((y, *torch.autograd.grad(y.square().sum(), [x, *module.parameters()])))
+    for plain, ours in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_exports(name: str) -> None:
+    norm, x = ConvNorm(copy.deepcopy(LAYERS[name])).eval(), image(LAYERS[name])
+    program = torch.export.export(norm, (x,))
+    torch.testing.assert_close(program.module()(x), norm(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["k3", "k4s2", "k1", "grouped"])
+def test_onnx_runs_and_agrees(name: str, tmp_path: Path) -> None:
+    norm, x = ConvNorm(copy.deepcopy(LAYERS[name])).eval(), image(LAYERS[name])
+    file = tmp_path / "layer.onnx"
+    torch.onnx.export(norm, (x,), file, dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(y), norm(x).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_compiles_to_one_graph() -> None:
+    network = convert(
+        nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 4, 2, 1), nn.Flatten(), nn.LazyLinear(2))
+    )
+    x = torch.randn(4, 3, 12, 12)
+    torch.testing.assert_close(network(x), torch.compile(network, fullgraph=True)(x), rtol=1e-4, atol=1e-4)
