@@ -2,9 +2,12 @@
 
     python -m benchmarks.convnorm --threads 2 --precision bf16
 
-Layers are timed forward and backward in training mode, discriminators as one update: hinge loss on a real and a fake
-batch, backward, Adam. All variants take turns in one process, so that what else the machine does falls on all of them
-alike; medians are given, with the quartiles as spread.
+Layers are timed forward and backward in training mode, discriminators as one update of `gan`: hinge loss on a real and
+a fake batch (in one pass, but with batch norm, whose statistics must not mix them, in two), backward, Adam. All take
+turns in one process, so that what else the machine does falls on all of them alike; medians are given, with the
+quartiles as spread.
+
+With every step stands what its forward pass on 64 images keeps for the backward pass, the parameters not counted.
 
 Variants: the layer alone; followed by BatchNorm; with spectral normalization; ConvNorm; and ConvNorm as a careful port
 of the authors' code would compute it ("FFT").
@@ -26,6 +29,7 @@ from gan.networks import DCGANDiscriminator, SNGANCNNDiscriminator, SNGANResNetD
 
 NETWORKS = {"SNGAN-CNN": SNGANCNNDiscriminator, "DCGAN": DCGANDiscriminator, "SNGAN-ResNet": SNGANResNetDiscriminator}
 BATCH = 64
+WHAT = "layers", "steps"
 
 
 class FFTConvNorm(nn.Module):
@@ -71,10 +75,10 @@ def layers_of(network: nn.Module, size: int) -> dict[str, tuple[nn.Conv2d, tuple
         channels, kernel, shape = (layer.in_channels, layer.out_channels), layer.kernel_size[0], inputs[0].shape[1:]
         found[f"{channels[0]}->{channels[1]} k{kernel}s{layer.stride[0]} {shape[1]}px"] = layer, tuple(shape)
 
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(note)
+    hooks = [m.register_forward_hook(note) for m in network.modules() if isinstance(m, nn.Conv2d)]
     network(torch.zeros(1, 3, size, size))
+    for hook in hooks:
+        hook.remove()
     return found
 
 
@@ -111,15 +115,40 @@ def layer_step(layer: nn.Module, x: Tensor, dtype: torch.dtype) -> Callable[[], 
 def network_step(network: nn.Module, real: Tensor, fake: Tensor, dtype: torch.dtype) -> Callable[[], object]:
     """Return one update of a discriminator."""
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.0, 0.9))
+    joint = not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+    def logits() -> tuple[Tensor, Tensor]:
+        if not joint:
+            return network(real), network(fake)
+        judged_real, judged_fake = network(torch.cat([real, fake])).chunk(2)
+        return judged_real, judged_fake
 
     def step() -> None:
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32):
-            loss = F.relu(1 - network(real)).mean() + F.relu(1 + network(fake)).mean()
+            judged_real, judged_fake = logits()
+            loss = F.relu(1 - judged_real).mean() + F.relu(1 + judged_fake).mean()
         loss.backward()
         optimizer.step()
 
     return step
+
+
+def memory_for_backward(network: nn.Module, x: Tensor, dtype: torch.dtype) -> float:
+    """Return the MiB that a forward pass keeps for the backward pass, the parameters not counted."""
+    parameters = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), autocast:
+        network(x)
+    return sum(storage.nbytes() for storage in kept.values()) / 2**20
 
 
 def report(name: str, times: dict[str, list[float]]) -> str:
@@ -140,7 +169,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--networks", nargs="*", choices=list(NETWORKS), default=list(NETWORKS))
-    parser.add_argument("--what", nargs="*", choices=("layers", "steps"), default=["layers", "steps"])
+    parser.add_argument("--what", nargs="*", choices=WHAT, default=WHAT)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
@@ -168,6 +197,10 @@ def main() -> None:
                 for key, network in networks.items()
             }
             print(report(f"{name}, a step", interleaved(runs, arguments.repeats)), flush=True)
+            mebibytes = [memory_for_backward(network, images[0], dtype) for network in networks.values()]
+            ratio = mebibytes[list(VARIANTS).index("ConvNorm")] / mebibytes[list(VARIANTS).index("BatchNorm")]
+            cells = " | ".join(f"{value:.1f}" for value in mebibytes)
+            print(f"| {name}, MiB kept for backward | {cells} | {ratio:.2f} | |", flush=True)
 
 
 if __name__ == "__main__":
