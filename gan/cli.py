@@ -2,21 +2,24 @@
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.utilities import rank_zero_warn
 
-from gan.callbacks import AtomicCheckpointIO, Checkpoint, Progress, SampleWriter
+from gan.callbacks import AtomicCheckpointIO, Checkpoint, Interruption, Pictures, Progress, SampleWriter
 from gan.data import ImageData
 from gan.errors import one_line
 from gan.metrics import Evaluation
 from gan.module import GAN
 from gan.randomness import MAX_SEED
-from gan.runs import RunLogger, checkpoints, newest_run
+from gan.runs import RunLogger, changes_since, checkpoint_path, newest_checkpoint, newest_run
 from gan.strategy import use_as_default
 
 SUBCOMMANDS = "fit", "validate", "test", "predict"
@@ -45,9 +48,12 @@ class SaveConfig(SaveConfigCallback):
     """Saves the resolved configuration of a training in the run's folder."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Do not save yet: the checkpoint may not fit."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save when a training begins."""
-        if stage == "fit" and trainer.logger is not None:
-            super().setup(trainer, pl_module, stage)
+        if trainer.logger is not None:
+            super().setup(trainer, pl_module, "fit")
 
 
 class CLI(LightningCLI):
@@ -74,6 +80,7 @@ class CLI(LightningCLI):
         parser.add_argument("--experiment", type=str, default="gan", help="Runs lie in <root>/<experiment>/version_k.")
         parser.add_argument("--metrics", type=Evaluation | None, default=None, help="How samples are evaluated.")
         parser.add_class_arguments(SampleWriter, "samples", instantiate=True, help="What `predict` writes.")
+        parser.add_class_arguments(Pictures, "pictures", instantiate=True, help="What `predict` draws.")
         parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
         for network in "generator", "discriminator":
             for fact in "image_size", "channels", "num_classes":
@@ -86,28 +93,53 @@ class CLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Find out what `--ckpt_path last` means."""
         config = self.config[self.subcommand]
-        if config.ckpt_path is None and self.subcommand != "fit":
+        if config.ckpt_path is None and self.subcommand != "fit" and not self._scores_images(config):
             raise ValueError(f"{self.subcommand} needs --ckpt_path: a checkpoint file, or `last`")
         if config.ckpt_path == "last":
             run = newest_run(Path(config.trainer.default_root_dir, config.experiment))
-            found = checkpoints(run)
-            self._continue_run, self._from_step = run, max(found)
-            config.ckpt_path = str(found[max(found)])
+            self._continue_run, self._from_step = run, newest_checkpoint(run)
+            config.ckpt_path = str(checkpoint_path(run, self._from_step))
         elif config.ckpt_path is not None and not Path(config.ckpt_path).is_file():
             raise FileNotFoundError(f"--ckpt_path: there is no file {config.ckpt_path}")
+        if config.ckpt_path is not None and self.subcommand == "fit":
+            self._say_what_changed(Path(config.ckpt_path), config)
+
+    def _say_what_changed(self, checkpoint: Path, config: Any) -> None:
+        """Compare the configuration with that of the run that a checkpoint is from."""
+        text = self._parser(self.subcommand).dump(config, skip_none=False)
+        if changed := changes_since(checkpoint, text):
+            rank_zero_warn(f"the configuration is not the checkpoint's: {'; '.join(changed)}")
+
+    def instantiate_classes(self) -> None:
+        """Build everything; what fails here is what the configuration asks for, whatever kind of error it becomes."""
+        try:
+            super().instantiate_classes()
+        except (ValueError, OSError):
+            raise
+        except Exception as error:
+            raise ValueError(f"this configuration cannot be built: {type(error).__name__}: {error}") from error
+
+    def _scores_images(self, config: Any) -> bool:
+        """Whether images of a folder or zip are to be scored, which needs no checkpoint."""
+        return self.subcommand in ("validate", "test") and bool(config.get("metrics.init_args.images"))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer, with the run's logger and the callbacks that every run has."""
         config = self.config_init[self.subcommand]
         settings = config.trainer
+        if settings.check_val_every_n_epoch == 0:  # which Lightning divides by
+            raise ValueError("trainer.check_val_every_n_epoch must be at least 1, or null, got 0")
         training = self.subcommand == "fit" and not settings.fast_dev_run
         if settings.logger in (None, True):
             settings.logger = self._logger(config) if training else False
-        callbacks: list[Callback] = [] if settings.enable_progress_bar is False else [Progress()]
+        self._interruption = Interruption()
+        callbacks: list[Callback] = [self._interruption]
+        if settings.enable_progress_bar is not False:
+            callbacks.append(Progress())
         if config.metrics is not None:
             callbacks.append(config.metrics)
         if self.subcommand == "predict":
-            callbacks.append(config.samples)
+            callbacks += [config.samples, config.pictures]
         settings.enable_checkpointing = any(isinstance(callback, Checkpoint) for callback in settings.callbacks or [])
         plugins = settings.plugins or []
         settings.plugins = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
@@ -117,6 +149,7 @@ class CLI(LightningCLI):
         """Run it; a training that fails before its first step leaves nothing behind."""
         try:
             super()._run_subcommand(subcommand)
+            self._interruption.leave()
         except BaseException:
             if isinstance(self.trainer.logger, RunLogger):
                 self.trainer.logger.discard_unused()
@@ -133,9 +166,12 @@ def main() -> None:
     """Run the command line; a user's mistake ends it with one line and a code that is not zero."""
     _default_to_fit()
     _silence_lightning()
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # in one line too
     try:
         CLI()
-    except (ValueError, OSError) as error:
+    except KeyboardInterrupt:  # before there is anything to finish
+        raise SystemExit(128 + signal.SIGINT) from None
+    except (ValueError, OSError, FloatingPointError, MisconfigurationException) as error:
         if os.environ.get("GAN_TRACEBACK"):
             raise
         print(f"error: {one_line(str(error))}", file=sys.stderr)

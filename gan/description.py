@@ -36,6 +36,17 @@ def build(description: dict[str, Any], base: type[T]) -> T:
     return kind(**description["init_args"])
 
 
+def changes(old: Any, new: Any, name: str = "") -> list[str]:
+    """Return what differs between two nested structures of plain data, one "name was x, is y" a difference."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        pairs = {str(key): (old.get(key), new.get(key)) for key in {**old, **new}}
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = {str(index): pair for index, pair in enumerate(zip(old, new, strict=True))}
+    else:
+        return [] if old == new else [f"{name} was {old}, is {new}"]
+    return [change for key, pair in pairs.items() for change in changes(*pair, f"{name}.{key}".lstrip("."))]
+
+
 def _plain_attribute(instance: object, name: str) -> Any:
     kind = type(instance).__name__
     if not hasattr(instance, name):

@@ -6,6 +6,7 @@ scalar, to be minimized. `real` and `fake` are the discriminator's logits, highe
 A gradient penalty is added to the discriminator's loss whatever that is: `penalty` is an argument of `GAN` of its own.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -15,16 +16,16 @@ from torch.nn import functional as F
 from gan.networks import Discriminator
 
 
-class Loss:
+class Loss(ABC):
     """What the two networks minimize."""
 
+    @abstractmethod
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Return the discriminator's loss."""
-        raise NotImplementedError
 
+    @abstractmethod
     def generator(self, fake: Tensor) -> Tensor:
         """Return the generator's loss."""
-        raise NotImplementedError
 
 
 class Hinge(Loss):
@@ -67,9 +68,10 @@ class Wasserstein(Loss):
         return -fake.mean()
 
 
-class Penalty:
+class Penalty(ABC):
     """A term of the discriminator's loss that depends on its gradient with respect to the images."""
 
+    @abstractmethod
     def __call__(self, discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor, mix: Tensor) -> Tensor:
         """Return the penalty, a scalar that can be differentiated with respect to the discriminator's parameters.
 
@@ -80,7 +82,6 @@ class Penalty:
             labels: The real images' labels (N,).
             mix: Uniform random numbers in [0, 1), one an image (N,), for penalties between real and fake.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,9 @@ class WGANGP(Penalty):
     """weight · E[(‖∇D(x̂)‖ − 1)²], x̂ on lines between real and fake (Gulrajani et al., NeurIPS 2017, equation 3)."""
 
     weight: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check_weight(self)
 
     def __call__(self, discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor, mix: Tensor) -> Tensor:
         between = torch.lerp(real, fake, mix.view(-1, 1, 1, 1))
@@ -101,9 +105,17 @@ class R1(Penalty):
 
     weight: float = 10.0
 
+    def __post_init__(self) -> None:
+        _check_weight(self)
+
     def __call__(self, discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor, mix: Tensor) -> Tensor:
         gradient = _image_gradient(discriminator, real, labels)
         return self.weight / 2 * gradient.flatten(1).square().sum(1).mean()
+
+
+def _check_weight(penalty: "WGANGP | R1") -> None:
+    if not penalty.weight > 0:
+        raise ValueError(f"{type(penalty).__name__}: weight must be positive, got {penalty.weight}")
 
 
 def _image_gradient(discriminator: Discriminator, images: Tensor, labels: Tensor) -> Tensor:

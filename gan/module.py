@@ -1,23 +1,26 @@
 """The adversarial training step."""
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from gan.description import build, describe
+from gan.description import build, changes, describe
 from gan.images import to_float, to_uint8
 from gan.losses import Loss, Penalty
 from gan.networks import Discriminator, Generator
 from gan.norms import ConditionalBatchNorm, Norm, normalize
 from gan.optimizers import LinearDecay, Optimizer, adam
 from gan.randomness import MAX_SEED, Stream, integers, normal, rng, uniform
+from gan.runs import Protocol, RunLogger
 from gan.sampling import SAMPLE_BLOCK, sample_inputs
 from gan.strategy import GANStrategy, average_gradients
+from gan.watch import Watch
 
 
 class GAN(LightningModule):
@@ -37,6 +40,9 @@ class GAN(LightningModule):
         discriminator_optimizer: Makes the discriminator's optimizer from its parameters.
         decay: How the learning rates fall; None: not at all.
         discriminator_steps: Updates of the discriminator a generator step (the papers' n_dis).
+        joint_pass: Judge real and fake images in one pass of the discriminator, which is faster; one with batch norm
+            makes two all the same, so that its statistics mix neither. False: two, as the papers do; then spectral
+            norm makes two power iterations an update instead of one.
         generator_batch_ratio: The generator's batch as a multiple of the discriminator's (SNGAN's ResNets use 2).
         channels_last: Keep weights and images in the channels-last memory format: the faster one for convolutions.
         seed: Of noise, labels and data order. The command line fills it in from `seed_everything`.
@@ -54,6 +60,7 @@ class GAN(LightningModule):
         discriminator_optimizer: Optimizer = adam,
         decay: LinearDecay | None = None,
         discriminator_steps: int = 1,
+        joint_pass: bool = True,
         generator_batch_ratio: int = 1,
         channels_last: bool = False,
         seed: int = 0,
@@ -64,6 +71,7 @@ class GAN(LightningModule):
         if not 0 <= seed <= MAX_SEED:
             raise ValueError(f"seed must be between 0 and {MAX_SEED}, got {seed}")
         self.automatic_optimization = False
+        _check_not_empty(generator=generator, discriminator=discriminator)
         self.description = _describe(generator, discriminator, loss, generator_norms, discriminator_norms)
         self.generator = normalize(generator, generator_norms)
         self.discriminator = normalize(discriminator, discriminator_norms)
@@ -75,9 +83,13 @@ class GAN(LightningModule):
         self.optimizer_factories = generator_optimizer, discriminator_optimizer
         self.decay = decay
         self.discriminator_steps = discriminator_steps
+        has_batch_norm = any(isinstance(module, _BatchNorm) for module in self.discriminator.modules())
+        self.joint_pass = joint_pass and not has_batch_norm
         self.generator_batch_ratio = generator_batch_ratio
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.seed = seed
+        self.watch = Watch()
+        self._loaded_optimizers: list[str] | None = None
         self.published_at: dict[str, int] = {}  # the generator step of each value's latest publication
         self.to(memory_format=self.memory_format)
 
@@ -115,15 +127,20 @@ class GAN(LightningModule):
 
         Returns:
             Scalars to watch, on the device: losses and mean logits of the last updates.
+
+        Raises:
+            FloatingPointError: if a loss or the weights are not finite any more.
         """
+        self.watch.begin(self.trainer.global_step + 1)
         images, labels = batch
         watched: dict[str, Tensor] = {}
         updates = zip(images.chunk(self.discriminator_steps), labels.chunk(self.discriminator_steps), strict=True)
         for update, (real, y) in enumerate(updates):
             watched |= self._update_discriminator(self._prepare(real), y, update)
         watched |= self._update_generator(len(real) * self.generator_batch_ratio)
-        for schedule in self._schedules():
-            schedule.step()
+        self._set_learning_rates()
+        if self.watch.is_due(self.device.type):
+            self.watch.check()
         return watched
 
     def _update_discriminator(self, real: Tensor, y: Tensor, update: int) -> dict[str, Tensor]:
@@ -132,8 +149,7 @@ class GAN(LightningModule):
         with torch.no_grad():
             fake = self.generator(z, fake_y)
         with self.toggled_optimizer(optimizer):
-            real_logits = self._judge(real, y)
-            fake_logits = self._judge(fake, fake_y)
+            real_logits, fake_logits = self._judge_both(real, y, fake, fake_y)
             loss = self.loss.discriminator(real_logits, fake_logits)
             watched = {
                 "loss/discriminator": loss.detach(),
@@ -145,9 +161,10 @@ class GAN(LightningModule):
                 penalty = self.penalty(self.discriminator, real, fake, y, mix)
                 watched["loss/penalty"] = penalty.detach()
                 loss = loss + penalty
-            self._descend(optimizer, self.discriminator, loss)
+            self._descend(optimizer, "discriminator", loss)
             # Not LightningOptimizer.step(), which would count this update in `trainer.global_step`.
             self.trainer.strategy.optimizer_step(optimizer.optimizer, lambda: None)
+            self.watch.note_weights("discriminator", self.discriminator)
         return watched
 
     def _update_generator(self, batch_size: int) -> dict[str, Tensor]:
@@ -155,18 +172,26 @@ class GAN(LightningModule):
         z, y = self._draw(batch_size, update=self.discriminator_steps)
         with self.toggled_optimizer(optimizer):
             loss = self.loss.generator(self._judge(self.generator(z, y), y))
-            self._descend(optimizer, self.generator, loss)
+            self._descend(optimizer, "generator", loss)
             optimizer.step()
+            self.watch.note_weights("generator", self.generator)
         return {"loss/generator": loss.detach()}
+
+    def _judge_both(self, real: Tensor, y: Tensor, fake: Tensor, fake_y: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.joint_pass:
+            return self._judge(real, y), self._judge(fake, fake_y)
+        real_logits, fake_logits = self._judge(torch.cat([real, fake]), torch.cat([y, fake_y])).chunk(2)
+        return real_logits, fake_logits
 
     def _judge(self, images: Tensor, labels: Tensor) -> Tensor:
         # Under autocast logits come in half precision: too coarse for a loss.
         return self.discriminator(images, labels).to(self.weights_dtype)
 
-    def _descend(self, optimizer: LightningOptimizer, network: nn.Module, loss: Tensor) -> None:
+    def _descend(self, optimizer: LightningOptimizer, network: str, loss: Tensor) -> None:
         optimizer.zero_grad()
         self.manual_backward(loss)
-        average_gradients(network.parameters())
+        passenger = self.watch.passenger(loss)
+        self.watch.note_loss(network, average_gradients(getattr(self, network).parameters(), passenger))
 
     def _prepare(self, images: Tensor) -> Tensor:
         return to_float(images).to(dtype=self.weights_dtype, memory_format=self.memory_format)
@@ -232,16 +257,19 @@ class GAN(LightningModule):
 
     # What Lightning asks for
 
-    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[LRScheduler]]:
-        """Make both optimizers, the generator's first, and their schedules."""
-        make_generators, make_discriminators = self.optimizer_factories
+    def setup(self, stage: str) -> None:
+        """Have the data type before a checkpoint is loaded: Lightning converts later, when digits are lost."""
+        self.trainer.precision_plugin.convert_module(self)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Make both optimizers, the generator's first."""
+        for_generator, for_discriminator = self.optimizer_factories
         optimizers = [
-            make_generators(self.generator.parameters()),
-            make_discriminators(self.discriminator.parameters()),
+            _optimizer("generator_optimizer", for_generator, self.generator),
+            _optimizer("discriminator_optimizer", for_discriminator, self.discriminator),
         ]
-        if self.decay is None:
-            return optimizers, []
-        return optimizers, [LambdaLR(optimizer, self.decay) for optimizer in optimizers]
+        self._optimizer_settings = [[_settings(group) for group in each.param_groups] for each in optimizers]
+        return optimizers
 
     def on_fit_start(self) -> None:
         """Check that the trainer can train a GAN."""
@@ -249,6 +277,23 @@ class GAN(LightningModule):
             raise ValueError(f"trainer.max_steps must be at least 1 (generator steps), got {self.trainer.max_steps}")
         if self.trainer.world_size > 1 and not isinstance(self.trainer.strategy, GANStrategy):
             raise ValueError("several processes need trainer.strategy=gan.strategy.GANStrategy")
+        if self._loaded_optimizers not in (None, kinds := self._optimizer_kinds()):
+            saved, asked = ", ".join(self._loaded_optimizers), ", ".join(kinds)
+            raise ValueError(f"the checkpoint holds the states of {saved}, but the configuration asks for {asked}")
+
+    def on_train_start(self) -> None:
+        """Let what the configuration says of the optimizers hold: a checkpoint brings its own with the moments.
+
+        Raises:
+            ValueError: if the processes do not start at the same step: each looks at its own disk.
+        """
+        step, first = self.trainer.global_step, self.trainer.strategy.broadcast(self.trainer.global_step)
+        if step != first:
+            rank = self.trainer.global_rank
+            raise ValueError(f"process {rank} found a checkpoint of step {step}, but process 0 one of step {first}")
+        for group, settings in self._groups_and_settings():
+            group.update(settings)
+        self._set_learning_rates()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Do nothing: validation is what the metrics callback does when its loop ends."""
@@ -260,29 +305,52 @@ class GAN(LightningModule):
         """Do nothing: predicting is what `gan.callbacks.SampleWriter` does when its loop ends."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what `from_checkpoint` needs to rebuild the module."""
-        checkpoint["gan"] = {**self.description, "seed": self.seed, "discriminator_steps": self.discriminator_steps}
+        """Add what `from_checkpoint` needs to rebuild the module, and what must be the same to go on training."""
+        checkpoint["gan"] = {**self._facts(), "optimizers": self._optimizer_kinds()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Make room for averaged weights where the checkpoint has some."""
+        """Make room for averaged weights where the checkpoint has some.
+
+        Raises:
+            ValueError: if the checkpoint does not fit the configuration.
+        """
         has_average = any(key.startswith("generator_ema.") for key in checkpoint["state_dict"])
         fitting = self._trainer is not None and self.trainer.training
-        if has_average == (self.generator_ema is not None):
-            return
-        if fitting or not has_average:
-            holds, asks = ("", "no ") if has_average else ("no ", "")
-            raise ValueError(f"the checkpoint holds {holds}averaged weights, but the config has {asks}EMA callback")
-        self.add_average()
+        if has_average != (self.generator_ema is not None):
+            if fitting or not has_average:
+                holds, asks = ("", "no ") if has_average else ("no ", "")
+                raise ValueError(f"the checkpoint holds {holds}averaged weights, but the config has {asks}EMA callback")
+            self.add_average()
+        self._check_fit(checkpoint)
+        self._loaded_optimizers = checkpoint["gan"].get("optimizers")
+
+    def _facts(self) -> dict[str, Any]:
+        return {**self.description, "seed": self.seed, "discriminator_steps": self.discriminator_steps}
+
+    def _check_fit(self, checkpoint: dict[str, Any]) -> None:
+        shapes, saved = _shapes(self.state_dict()), _shapes(checkpoint["state_dict"])
+        if shapes != saved:
+            facts = {name: value for name, value in checkpoint["gan"].items() if name in self._facts()}
+            reasons = changes(facts, self._facts()) or changes(saved, shapes)
+            raise ValueError(f"the checkpoint does not fit the configuration: {'; '.join(reasons)}")
 
     def add_average(self) -> Generator:
         """Give the module a frozen copy of the generator, `generator_ema`, from which samples are drawn from now on."""
         self.generator_ema = copy.deepcopy(self.generator).eval().requires_grad_(False)
         return self.generator_ema
 
-    def publish(self, values: dict[str, float]) -> None:
-        """Log values under the generator step, and show them to callbacks that watch `trainer.callback_metrics`."""
+    def publish(self, values: dict[str, float], protocol: Protocol | None = None) -> None:
+        """Log values under the generator step, and show them to callbacks that watch `trainer.callback_metrics`.
+
+        Args:
+            values: The values by name.
+            protocol: How they were made, for the run's own records.
+        """
         for logger in self.trainer.loggers:
-            logger.log_metrics(values, step=self.trainer.global_step)
+            if isinstance(logger, RunLogger):
+                logger.log_metrics(values, self.trainer.global_step, protocol)
+            else:
+                logger.log_metrics(values, self.trainer.global_step)
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
         self.published_at.update(dict.fromkeys(values, self.trainer.global_step))
 
@@ -293,7 +361,7 @@ class GAN(LightningModule):
         module = cls(
             build(description["generator"], Generator),
             build(description["discriminator"], Discriminator),
-            build(description["loss"], Loss),
+            build(description["loss"], Loss),  # type: ignore[type-abstract]
             [build(norm, Norm) for norm in description["generator_norms"]],
             [build(norm, Norm) for norm in description["discriminator_norms"]],
             seed=description["seed"],
@@ -307,9 +375,17 @@ class GAN(LightningModule):
         assert isinstance(optimizers, list)
         return optimizers
 
-    def _schedules(self) -> list[LRScheduler]:
-        schedules = self.lr_schedulers()
-        return schedules if isinstance(schedules, list) else []
+    def _groups_and_settings(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        for optimizer, settings in zip(self.trainer.optimizers, self._optimizer_settings, strict=True):
+            yield from zip(optimizer.param_groups, settings, strict=True)
+
+    def _optimizer_kinds(self) -> list[str]:
+        return [f"{type(each).__module__}.{type(each).__qualname__}" for each in self.trainer.optimizers]
+
+    def _set_learning_rates(self) -> None:
+        factor = 1.0 if self.decay is None else self.decay(self.trainer.global_step)
+        for group, settings in self._groups_and_settings():
+            group["lr"] = settings["lr"] * factor
 
 
 def _describe(
@@ -326,6 +402,31 @@ def _describe(
         "generator_norms": [describe(norm) for norm in generator_norms],
         "discriminator_norms": [describe(norm) for norm in discriminator_norms],
     }
+
+
+def _optimizer(argument: str, factory: Optimizer, network: nn.Module) -> torch.optim.Optimizer:
+    """Make an optimizer, and try it on one number: torch says some of what is wrong with its settings when it steps."""
+    number = nn.Parameter(next(network.parameters()).new_zeros(1))
+    number.grad = torch.zeros_like(number)
+    try:
+        factory([number]).step()
+        return factory(network.parameters())
+    except Exception as error:  # of whatever kind: it is for what was configured
+        raise ValueError(f"{argument}: {error}") from error
+
+
+def _settings(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name != "params"}
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def _check_not_empty(**networks: nn.Module) -> None:
+    for network, module in networks.items():
+        if empty := [name for name, parameter in module.named_parameters() if parameter.numel() == 0]:
+            raise ValueError(f"{network}: its widths must be at least 1, but {empty[0]} is empty")
 
 
 def _check_at_least_one(name: str, value: int) -> None:

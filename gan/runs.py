@@ -3,7 +3,8 @@
 `<root>/<experiment>/version_<k>/` holds
 
 - `config.yaml`: the resolved configuration,
-- `metrics.jsonl`: one JSON object a line, `step` and values under their names,
+- `metrics.jsonl`: one JSON object a line: `step`, values under their names, and with those of an evaluation `protocol`,
+  an object that says how they were made,
 - `events.out.tfevents.*`: the same and more, for TensorBoard,
 - `checkpoints/step_00001000.ckpt`, ... and `best.ckpt`,
 - `samples/step_00001000.png`, ...
@@ -12,17 +13,24 @@
 import json
 import re
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
+from gan.atomic import write_atomically
+from gan.description import changes
+
+CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
+Protocol = Mapping[str, str | int | None]  # how values were made: all that two of them must share to be compared
 _STEP = re.compile(r"step_(\d+)\.ckpt")
 
 
@@ -58,17 +66,34 @@ def newest_run(experiment: Path) -> Path:
     raise FileNotFoundError(f"no run with a checkpoint in {experiment}: nothing to continue")
 
 
+def newest_checkpoint(run: Path) -> int:
+    """Return the step of the newest whole checkpoint of a run. Damaged ones are named and passed over.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    for step, path in reversed(checkpoints(run).items()):
+        try:
+            _check_whole(path)
+        except ValueError as error:
+            rank_zero_warn(f"passed over: {error}")
+        else:
+            return step
+    raise ValueError(f"no checkpoint in {run / CHECKPOINTS} is whole: nothing to continue")
+
+
 def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
-    """Return the checkpoint that a path means: the file itself, or the newest one of a run's folder.
+    """Return the checkpoint that a path means: the file itself, or the newest whole one of a run's folder.
 
     Raises:
         FileNotFoundError: if there is no such file, or no checkpoint in the folder.
+        ValueError: if none in the folder is whole.
     """
     path = Path(run_or_checkpoint)
     if path.is_file():
         return path
-    if found := checkpoints(path):
-        return found[max(found)]
+    if checkpoints(path):
+        return checkpoint_path(path, newest_checkpoint(path))
     raise FileNotFoundError(f"{path} is neither a checkpoint nor the folder of a run with checkpoints")
 
 
@@ -78,6 +103,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: if the file is not a whole checkpoint of this framework.
     """
+    _check_whole(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a different kind of error for each way in which a file can be broken
@@ -85,6 +111,29 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "gan" not in checkpoint:
         raise ValueError(f"{path} is not a checkpoint of this framework: it does not say how its networks were built")
     return checkpoint
+
+
+def _check_whole(path: Path) -> None:
+    """Compare all parts of a file with their checksums. It is a zip archive; `torch.load` overlooks its CRCs."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # as many kinds as there are fields in the format
+        raise ValueError(f"{path} is not a whole checkpoint: {error or type(error).__name__}") from error
+    if damaged is not None:
+        raise ValueError(f"{path} is not a whole checkpoint: {damaged} is not what was written")
+
+
+def changes_since(checkpoint: Path, config: str) -> list[str]:
+    """Return how a configuration (YAML) differs from that of the run that a checkpoint lies in, if it lies in one."""
+    path = checkpoint.parent.parent / CONFIG
+    if not path.is_file():
+        return []
+    try:
+        old, new = yaml.safe_load(path.read_text(encoding="utf-8")), yaml.safe_load(config)
+    except yaml.YAMLError:  # a kill cut it short
+        return []
+    return changes({**(old or {}), "ckpt_path": None}, {**new, "ckpt_path": None})
 
 
 class RunLogger(TensorBoardLogger):
@@ -105,11 +154,18 @@ class RunLogger(TensorBoardLogger):
             self._cut(continue_run / METRICS, from_step)
 
     @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log values under a generator step. A line is on its way to the disk when this returns."""
+    def log_metrics(
+        self, metrics: Mapping[str, Any], step: int | None = None, protocol: Protocol | None = None
+    ) -> None:
+        """Log values, and how they were made, under a generator step. A line is on its way to the disk on return."""
         super().log_metrics(metrics, step)
+        line: dict[str, Any] = {"step": step, **{name: float(value) for name, value in metrics.items()}}
+        if protocol is not None:
+            line["protocol"] = dict(protocol)
+            text = "  \n".join(f"{name}: {value}" for name, value in protocol.items())  # Markdown's line breaks
+            self.experiment.add_text("protocol", text, step)
         with open(Path(self.log_dir, METRICS), "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **{name: float(value) for name, value in metrics.items()}}) + "\n")
+            file.write(json.dumps(line) + "\n")
 
     @rank_zero_only
     def discard_unused(self) -> None:
@@ -129,7 +185,7 @@ class RunLogger(TensorBoardLogger):
         if not path.exists():
             return
         kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= last_step]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        write_atomically(path, lambda file: file.write("".join(line + "\n" for line in kept).encode()))
 
 
 def _step_of(line: str) -> float:

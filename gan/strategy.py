@@ -51,17 +51,25 @@ def sum_over_processes(term: Tensor) -> Tensor:
     return total
 
 
-def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+def average_gradients(parameters: Iterable[nn.Parameter], passenger: Tensor) -> Tensor:
     """Replace each gradient by its mean over all processes; with one process, do nothing.
 
     Every process must have gradients for the same parameters.
+
+    Args:
+        parameters: Those whose gradients are averaged.
+        passenger: A vector that travels along: it costs no collective of its own.
+
+    Returns:
+        The mean of `passenger` over all processes.
     """
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return
+        return passenger
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    flat = torch.cat([*(gradient.flatten() for gradient in gradients), passenger])
     dist.all_reduce(flat)
     flat /= dist.get_world_size()
-    means = flat.split([gradient.numel() for gradient in gradients])
+    *means, mean_passenger = flat.split([*(gradient.numel() for gradient in gradients), passenger.numel()])
     for gradient, mean in zip(gradients, means, strict=True):
         gradient.copy_(mean.view_as(gradient))
+    return mean_passenger

@@ -2,7 +2,9 @@
 
 from gan.callbacks.checkpoint import AtomicCheckpointIO, Checkpoint
 from gan.callbacks.ema import EMA
+from gan.callbacks.interruption import Interruption
 from gan.callbacks.monitor import Monitor
+from gan.callbacks.pictures import Pictures
 from gan.callbacks.progress import Progress
 from gan.callbacks.samples import SampleGrid
 from gan.callbacks.spectra import OperatorNorms
@@ -12,8 +14,10 @@ __all__ = [
     "EMA",
     "AtomicCheckpointIO",
     "Checkpoint",
+    "Interruption",
     "Monitor",
     "OperatorNorms",
+    "Pictures",
     "Progress",
     "SampleGrid",
     "SampleWriter",

@@ -1,8 +1,6 @@
 """When a run is saved, and how."""
 
 import math
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,9 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint as LightningCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 
+from gan.atomic import remove_unfinished, write_atomically
 from gan.module import GAN
-from gan.runs import CHECKPOINTS, checkpoint_path, checkpoints, run_folder
+from gan.runs import CHECKPOINTS, checkpoint_path, checkpoints, read_checkpoint, run_folder
 
 
 class Checkpoint(LightningCheckpoint):
@@ -41,23 +40,28 @@ class Checkpoint(LightningCheckpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the start of a run, so that it can be continued whenever it is killed."""
-        if (run := run_folder(trainer)) is None or _is_loaded(trainer, checkpoint_path(run, trainer.global_step)):
+        if (run := run_folder(trainer)) is None:
+            return
+        if trainer.is_global_zero:
+            remove_unfinished(run / CHECKPOINTS)
+        if _is_loaded(trainer, checkpoint_path(run, trainer.global_step)):
             return
         if trainer.ckpt_path is None and self.monitor not in (None, *trainer.callback_metrics):
             known = ", ".join(sorted(trainer.callback_metrics)) or "none: no metrics are configured"
             raise ValueError(f"Checkpoint: monitor must be a metric of this run ({known}), got {self.monitor!r}")
         self._save_best(trainer, pl_module, run)
-        self._save(trainer, run)
+        self._save(trainer, pl_module, run)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save, every n steps, after the last one, and when the metric is better than ever."""
+        """Save, every n steps, after the last one (be it early), and when the metric is better than ever."""
         if (run := run_folder(trainer)) is None:
             return
         self._save_best(trainer, pl_module, run)
-        if trainer.global_step % self.every_n_steps == 0 or trainer.global_step == trainer.max_steps:
-            self._save(trainer, run)
+        is_last = trainer.global_step == trainer.max_steps or trainer.should_stop
+        if trainer.global_step % self.every_n_steps == 0 or is_last:
+            self._save(trainer, pl_module, run)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value so far."""
@@ -74,14 +78,14 @@ class Checkpoint(LightningCheckpoint):
         value = float(trainer.callback_metrics[self.monitor])
         if value < self.best if self.lower_is_better else value > self.best:
             self.best = value
-            _save(trainer, run / CHECKPOINTS / "best.ckpt")
+            _save(trainer, pl_module, run / CHECKPOINTS / "best.ckpt")
 
-    def _save(self, trainer: Trainer, run: Path) -> None:
+    def _save(self, trainer: Trainer, pl_module: LightningModule, run: Path) -> None:
         for logger in trainer.loggers:
             logger.save()  # what was logged up to this step must be on the disk before the step counts as saved
-        _save(trainer, checkpoint_path(run, trainer.global_step))
+        _save(trainer, pl_module, checkpoint_path(run, trainer.global_step))
         if self.keep:
-            _remove_old(run, self.keep)
+            _remove_old(run, self.keep, trainer.global_step)
 
 
 def _is_loaded(trainer: Trainer, path: Path) -> bool:
@@ -89,33 +93,35 @@ def _is_loaded(trainer: Trainer, path: Path) -> bool:
     return trainer.ckpt_path is not None and Path(trainer.ckpt_path).resolve() == path.resolve()
 
 
-def _save(trainer: Trainer, path: Path) -> None:
+def _save(trainer: Trainer, module: LightningModule, path: Path) -> None:
+    assert isinstance(module, GAN)
+    module.watch.check()  # what is not finite is not worth saving
     trainer.save_checkpoint(path, weights_only=False)
 
 
 @rank_zero_only
-def _remove_old(run: Path, keep: int) -> None:
-    for path in list(checkpoints(run).values())[:-keep]:
+def _remove_old(run: Path, keep: int, step: int) -> None:
+    """Remove all but the newest up to a step. A later one is damaged: the run did not go on from it."""
+    for path in [path for number, path in checkpoints(run).items() if number <= step][:-keep]:
         path.unlink()
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints so that a file under its final name is always whole, whenever the machine dies."""
+    """Writes checkpoints so that a file under its name is whole whenever the machine dies, and reads no other."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write beside the target, force it to the disk, then rename."""
-        write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
+        write_atomically(Path(path), lambda file: _write(checkpoint, file))
+
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        """Read a file that is whole, whatever Lightning says of devices and pickles."""
+        return read_checkpoint(Path(path))
 
 
-def write_atomically(path: Path, write: Callable[[Any], None]) -> None:
-    """Let `write` fill a file that appears at `path` only when it is whole, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _write(checkpoint: dict[str, Any], file: Any) -> None:
     try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        torch.save(checkpoint, file)
+    except RuntimeError as error:  # torch's writer covers up what the file itself said: that the disk is full
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise

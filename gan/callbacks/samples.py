@@ -50,14 +50,18 @@ class SampleGrid(Callback):
         assert isinstance(pl_module, GAN)
         if (run := run_folder(trainer)) is None:
             return
-        count = self.rows * self.columns
-        labels = _class_columns(pl_module.generator, self.rows, self.columns) if pl_module.conditional else None
-        image = tile(pl_module.sample(count, labels).cpu(), self.columns)
+        image = grid(pl_module, self.rows, self.columns)
         (run / "samples").mkdir(parents=True, exist_ok=True)
         (run / "samples" / f"step_{trainer.global_step:08d}.png").write_bytes(png(image))
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("samples", image, trainer.global_step)
+
+
+def grid(module: GAN, rows: int, columns: int, seed: int | None = None) -> Tensor:
+    """Return the first samples of a stream as one image (C, height, width), a class a column if there are classes."""
+    labels = _class_columns(module.generator, rows, columns) if module.conditional else None
+    return tile(module.sample(rows * columns, labels, seed=seed).cpu(), columns)
 
 
 def tile(images: Tensor, columns: int) -> Tensor:

@@ -32,9 +32,8 @@ class SampleWriter(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse to write among what is there already."""
-        taken = self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir()))
-        if stage == "predict" and taken:
-            raise FileExistsError(f"--samples.path: {self.path} exists already")
+        if stage == "predict":
+            check_vacant(self.path, "--samples.path")
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the samples."""
@@ -44,7 +43,8 @@ class SampleWriter(Callback):
         with _writing(self.path) as write:
             for start in range(0, self.num_samples, SAMPLE_BLOCK):
                 count = min(SAMPLE_BLOCK, self.num_samples - start)
-                images = pl_module.sample(count, seed=self.seed, start=start).cpu()
+                # Whole blocks: in a batch of another size the last bits differ, and with them a pixel now and then.
+                images = pl_module.sample(SAMPLE_BLOCK, seed=self.seed, start=start)[:count].cpu()
                 for name, image in zip(self._names(pl_module, start, count), images, strict=True):
                     write(name, png(image))
                 self._show(trainer, start + count)
@@ -58,6 +58,12 @@ class SampleWriter(Callback):
     def _show(self, trainer: Trainer, done: int) -> None:
         if show := getattr(trainer.progress_bar_callback, "evaluation_progress", None):
             show(done, self.num_samples)
+
+
+def check_vacant(path: Path, argument: str) -> None:
+    """Raise a FileExistsError that names the argument if there is a file or a folder with content."""
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise FileExistsError(f"{argument}: {path} exists already")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Endless training batches, from memory or streamed; both give the same bits."""
 
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
@@ -105,11 +106,18 @@ def stream(source: Source, requests: Iterable[tuple[Indices, Flips]], num_worker
         sampler=requests,
         num_workers=num_workers,
         generator=torch.Generator(),  # else it draws its workers' seed from the global generator
+        worker_init_fn=_leave_signals_to_the_training,
     )
     for batch in loader:
         if isinstance(batch, ValueError):
             raise batch
         yield batch
+
+
+def _leave_signals_to_the_training(worker: int) -> None:
+    """Go on when a whole group of processes gets a signal: the training finishes its step, and then its workers."""
+    for number in signal.SIGINT, signal.SIGTERM, signal.SIGUSR1:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _Batches(Dataset[Batch | ValueError]):

@@ -2,11 +2,10 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
@@ -121,14 +120,22 @@ class ImageData(LightningDataModule, ABC):
         """Return the number of images of a split."""
         return len(self.source(split))
 
-    def reference(self, split: str) -> Iterator[Tensor]:
-        """Yield all images of a split in their order, unmirrored: uint8 (n, channels, size, size) a time."""
+    def reference(self, split: str, blocks: Iterable[tuple[int, int]] | None = None) -> Iterator[Tensor]:
+        """Yield images of a split, unmirrored: uint8 (n, channels, size, size) a block.
+
+        Args:
+            split: The split.
+            blocks: Number of the first image and n of each block: no other image of a streamed set is decoded. None:
+                all images in their order.
+        """
         source = self._loaded(split)
+        if blocks is None:
+            starts = range(0, len(source), _REFERENCE_BATCH)
+            blocks = ((start, min(_REFERENCE_BATCH, len(source) - start)) for start in starts)
         if isinstance(source, MemorySource):
-            yield from torch.split(source.images, _REFERENCE_BATCH)
+            yield from (source.images[start : start + n] for start, n in blocks)
             return
-        blocks = torch.split(torch.arange(len(source)), _REFERENCE_BATCH)
-        requests = ((block.numpy(), np.zeros(len(block), np.bool_)) for block in blocks)
+        requests = ((np.arange(start, start + n), np.zeros(n, np.bool_)) for start, n in blocks)
         for images, _ in stream(source, requests, self.num_workers):
             yield images
 

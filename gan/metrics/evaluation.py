@@ -2,26 +2,23 @@
 
 import time
 from dataclasses import replace
-from functools import partial
-from itertools import chain
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
-from gan.data import Folder, ImageData
+from gan.data import ImageData
 from gan.metrics.collapse import Collapse
 from gan.metrics.evaluator import Evaluator, Progress
 from gan.metrics.exactness import exact_inference
-from gan.metrics.features import resize_of
+from gan.metrics.features import precision_of, resize_of
 from gan.metrics.frechet import Frechet
-from gan.metrics.image_set import ImageSet, sampled, stored
+from gan.metrics.image_set import ImageSet, images_of, sampled, split_of
 from gan.metrics.inception_score import InceptionScore
 from gan.metrics.plan import announcement, default_plan
-from gan.metrics.protocol import Protocol
+from gan.metrics.protocol import Protocol, package_versions
 from gan.metrics.score import Score
 from gan.metrics.statistics import Collected
 from gan.module import GAN
@@ -43,7 +40,8 @@ class Evaluation(Callback):
         batch_size: Images at a time, in every process; None: 128, on a CPU 16.
         split: The split of the data that `fit` and `validate` compare with; `test` takes "test".
         collapse: When a training is to be stopped because its generator has collapsed; None: never.
-        images: A folder or zip whose images `validate` and `test` score instead of the generator's.
+        images: A folder or zip whose images `validate` and `test` score instead of the generator's, so that no
+            checkpoint is needed. They are made to fit the data's size.
     """
 
     def __init__(
@@ -65,7 +63,6 @@ class Evaluation(Callback):
         self.collapse = collapse
         self.images = images
         self._references: dict[str, Collected] = {}
-        self._protocol_logged = False
 
     # When
 
@@ -74,6 +71,8 @@ class Evaluation(Callback):
         if stage == "predict":
             return
         data, split = _data(trainer), "test" if stage == "test" else self.split
+        if stage == "test" and split not in data.splits:
+            raise ValueError(f"{data.name} has no test split to compare with: use validate, which takes {self.split}")
         self.plan = replace(default_plan(trainer.strategy.root_device.type), **self._chosen)
         image = torch.zeros(1, data.channels, data.image_size, data.image_size, dtype=torch.uint8)
         self.evaluator.check(image, self._scored(trainer, _gan(pl_module)).total, data.num_images(split))
@@ -125,10 +124,10 @@ class Evaluation(Callback):
         with exact_inference(module.device.type):
             self.evaluator.to(module.device)
             if split not in self._references:
-                real = stored(partial(data.reference, split), data.num_images(split), self.plan.batch_size)
+                real = split_of(data, split, self.plan.batch_size)
                 self._references[split] = self.evaluator.reference(real, data.content_hash(split), _progress(trainer))
             values = self.evaluator.evaluate(images, self._references[split], _progress(trainer))
-        return values, self._protocol(data, split, images.total, module)
+        return values, self._protocol(trainer, split, images.total, module)
 
     def _evaluate_in_fit(self, trainer: Trainer, module: GAN) -> None:
         started = time.perf_counter()
@@ -136,37 +135,48 @@ class Evaluation(Callback):
         seconds = time.perf_counter() - started
         self._evaluating += seconds
         share = self._evaluating / (time.perf_counter() - self._training_since)
-        module.publish({**values, "evaluation_seconds": seconds, "evaluation_share": share})
-        self._log_protocol(trainer, protocol)
+        cost = {"evaluation_seconds": seconds, "evaluation_share": share}
+        module.publish({**values, **cost}, protocol.fields())
         scores = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        _say(trainer, f"step {trainer.global_step}: {scores}  ({seconds:.1f} s)")
+        _say(trainer, f"step {trainer.global_step}: {scores}  ({seconds:.1f} s; evaluations: {share:.0%} of the time)")
         if self.collapse is not None and self.collapse.has_come(values):
             _say(trainer, f"stopped at generator step {trainer.global_step}: {self.collapse}")
             trainer.should_stop = True
 
     def _evaluate_and_print(self, trainer: Trainer, module: GAN, split: str) -> None:
         values, protocol = self.evaluate(trainer, module, split)
-        module.publish(values)
+        module.publish(values, protocol.fields())
         _say(trainer, "\n".join([*(f"{name}: {value!r}" for name, value in values.items()), str(protocol)]))
+
+    def _foreign(self, trainer: Trainer) -> bool:
+        """Whether the scored images are those of `images` instead of the generator's."""
+        return self.images is not None and trainer.state.fn != TrainerFn.FITTING
 
     def _scored(self, trainer: Trainer, module: GAN) -> ImageSet:
         """Return the images to be scored."""
         plan = self.plan
-        if self.images is not None and trainer.state.fn != TrainerFn.FITTING:
-            return _folder(self.images, _data(trainer), plan.batch_size)
+        if self._foreign(trainer):
+            return images_of(str(self.images), _data(trainer), plan.batch_size)
         return sampled(lambda n, start: module.sample(n, seed=SEED, start=start), plan.num_samples, plan.batch_size)
 
-    def _protocol(self, data: ImageData, split: str, num_scored: int, module: GAN) -> Protocol:
+    def _protocol(self, trainer: Trainer, split: str, num_scored: int, module: GAN) -> Protocol:
+        data, network, ours = _data(trainer), self.evaluator.network, not self._foreign(trainer)
+        generator = f"generator {str(module.weights_dtype).removeprefix('torch.')}, " if ours else ""
         return Protocol(
+            scores=", ".join(map(str, self.evaluator.scores)),
             features=self.evaluator.name,
-            weights=self.evaluator.weights_hash,
-            resize=resize_of(self.evaluator.network),
+            features_weights=self.evaluator.weights_hash,
+            resize=resize_of(network),
             reference=f"{data.name}/{split}",
             reference_images=data.num_images(split),
             reference_content=data.content_hash(split)[:16],
             samples=num_scored,
-            source=self.images or f"{module.weights_name} weights, seed {SEED}",
-            normalization="unknown" if self.images else "running statistics",
+            source=f"{module.weights_name} weights" if ours else str(self.images),
+            seed=SEED if ours else None,
+            normalization="running statistics" if ours else "unknown",
+            precision=f"{generator}features {precision_of(network)}",
+            device=torch.cuda.get_device_name(module.device) if module.device.type == "cuda" else module.device.type,
+            versions=package_versions(),
         )
 
     def _seconds_per_batch(self, module: GAN) -> float:
@@ -179,13 +189,6 @@ class Evaluation(Callback):
                 features.cpu()  # waits for the device
         return time.perf_counter() - started
 
-    def _log_protocol(self, trainer: Trainer, protocol: Protocol) -> None:
-        if not self._protocol_logged and trainer.is_global_zero:
-            for logger in trainer.loggers:
-                if isinstance(logger, TensorBoardLogger):
-                    logger.experiment.add_text("protocol", str(protocol), trainer.global_step)
-        self._protocol_logged = True
-
 
 def _gan(module: LightningModule) -> GAN:
     assert isinstance(module, GAN)
@@ -197,12 +200,6 @@ def _data(trainer: Trainer) -> ImageData:
     if not isinstance(data, ImageData):
         raise ValueError(f"Evaluation needs an ImageData to compare with, got {type(data).__name__}")
     return data
-
-
-def _folder(root: str, data: ImageData, batch_size: int) -> ImageSet:
-    folder = Folder(root, data.image_size, data.channels, flip=False)
-    total = sum(folder.num_images(split) for split in folder.splits)
-    return stored(lambda: chain.from_iterable(map(folder.reference, folder.splits)), total, batch_size)
 
 
 def _say(trainer: Trainer, text: str) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gan.metrics.content import content_hash
-from gan.metrics.features import Features, checked, name_of
+from gan.metrics.features import Features, checked, name_of, weights_hash_of
 from gan.metrics.image_set import ImageSet
+from gan.metrics.inception import InceptionV3
 from gan.metrics.process import all_reduce, any_process, is_first_of_node, process_group
 from gan.metrics.reference import cache_file, load, save
-from gan.metrics.score import Score
+from gan.metrics.score import PAPER, Score
 from gan.metrics.statistics import Batch, Collected, Statistics
 
 Progress = Callable[[int, int], None]  # images done, images in all
@@ -32,8 +32,12 @@ class Evaluator:
 
     @property
     def name(self) -> str:
-        """The feature network's name, which stands in the names of the values."""
-        return name_of(self.network)
+        """The feature network's name, which stands in the names of the values.
+
+        The name that makes a distance an FID is `InceptionV3`'s alone, whatever other networks call themselves.
+        """
+        name = name_of(self.network)
+        return f"{name}_custom" if name == PAPER and not isinstance(self.network, InceptionV3) else name
 
     def check(self, image: Tensor, num_samples: int, num_reference: int) -> None:
         """Find out, with any uint8 image (1, C, H, W), what would fail in an evaluation or is worth a warning.
@@ -45,7 +49,7 @@ class Evaluator:
             ValueError: The network does not return what it should, or a score cannot be computed so.
         """
         self.outputs = self.extract(image)
-        self.weights_hash = content_hash(self.network.state_dict())[:16]
+        self.weights_hash = weights_hash_of(self.network)
         for score in self.scores:
             if score.uses_logits and self.outputs[1] is None:
                 raise ValueError(f"{type(score).__name__} needs logits, but the feature network {self.name} has none")

@@ -1,13 +1,16 @@
 """Feature networks: what the metrics see of an image.
 
 A feature network is any `nn.Module` that maps uint8 images (N, C, H, W) to `(features, logits)`: features (N, D) and
-logits (N, K), or None if it is no classifier. The same image must always get the same features. It may have two
-attributes: `name`, which stands in the names of its metrics (else the class name in lower case does), and `resize`,
-which says for the protocol what becomes of the images' size.
+logits (N, K), or None if it is no classifier. The same image must always get the same features. It may have these
+attributes: `name`, which stands in the names of its metrics (else the class name in lower case does), and for the
+protocol `resize`, which says what becomes of the images' size, `precision`, of its arithmetic, and `weights_hash`, if
+its weights are better known by another hash than that of its state.
 """
 
 import torch
 from torch import Tensor, nn
+
+from gan.metrics.content import content_hash
 
 Features = tuple[Tensor, Tensor | None]
 
@@ -17,6 +20,7 @@ class FeatureNetwork(nn.Module):
 
     name: str
     resize: str
+    precision: str = "float32"
 
     def train(self, mode: bool = True) -> "FeatureNetwork":
         """Stay in evaluation mode, whatever `mode` asks for."""
@@ -33,6 +37,8 @@ class BFloat16(FeatureNetwork):
         network: The feature network.
     """
 
+    precision = "bfloat16"
+
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network.eval().requires_grad_(False)
@@ -46,6 +52,11 @@ class BFloat16(FeatureNetwork):
     def resize(self) -> str:  # type: ignore[override]
         """What the network does to the images' size."""
         return resize_of(self.network)
+
+    @property
+    def weights_hash(self) -> str:
+        """Hash of the network's weights."""
+        return weights_hash_of(self.network)
 
     def forward(self, images: Tensor) -> Features:
         """Map uint8 images (N, C, H, W) to the network's features and logits."""
@@ -61,6 +72,16 @@ def name_of(network: nn.Module) -> str:
 def resize_of(network: nn.Module) -> str:
     """Return what the network does to the images' size."""
     return str(getattr(network, "resize", "the network's own"))
+
+
+def precision_of(network: nn.Module) -> str:
+    """Return the precision of its arithmetic."""
+    return str(getattr(network, "precision", "float32"))
+
+
+def weights_hash_of(network: nn.Module) -> str:
+    """Return a hash of its weights."""
+    return str(getattr(network, "weights_hash", None) or content_hash(network.state_dict()))[:16]
 
 
 def checked(returned: object) -> Features:

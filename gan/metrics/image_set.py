@@ -1,11 +1,12 @@
 """Sets of images as an evaluation goes through them: a block at a time, each process its share."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-import torch
 from torch import Tensor
 
+from gan.data import Folder, ImageData
 from gan.metrics.process import my_blocks
 
 Blocks = Iterator[tuple[int, Tensor]]
@@ -29,18 +30,41 @@ def sampled(sample: Callable[[int, int], Tensor], total: int, batch_size: int) -
     return ImageSet(total, lambda: ((start, sample(n, start)) for start, n in my_blocks(total, batch_size)))
 
 
-def stored(batches: Callable[[], Iterable[Tensor]], total: int, batch_size: int) -> ImageSet:
-    """Return the set of the `total` images that `batches` iterates over, in batches of any size."""
-    return ImageSet(total, lambda: _split(batches(), total, batch_size))
+def stored(read: Callable[[Iterable[tuple[int, int]]], Iterable[Tensor]], total: int, batch_size: int) -> ImageSet:
+    """Return the set of `total` images of which `read` gets, for each (number of the first, n), those n."""
+
+    def blocks() -> Blocks:
+        mine = list(my_blocks(total, batch_size))
+        return zip((start for start, _ in mine), read(mine), strict=True)
+
+    return ImageSet(total, blocks)
 
 
-def _split(batches: Iterable[Tensor], total: int, size: int) -> Blocks:
-    mine = dict(my_blocks(total, size))
-    start, waiting = 0, torch.empty(0)
-    for batch in batches:
-        waiting = torch.cat([waiting, batch]) if len(waiting) else batch
-        while len(waiting) >= min(size, total - start) > 0:
-            block, waiting = waiting[:size], waiting[size:]
-            if start in mine:
-                yield start, block
-            start += len(block)
+def joined(sets: Sequence[ImageSet]) -> ImageSet:
+    """Return the set of all images of several sets, one set after the other."""
+
+    def blocks() -> Blocks:
+        offset = 0
+        for part in sets:
+            yield from ((offset + start, images) for start, images in part.blocks())
+            offset += part.total
+
+    return ImageSet(sum(part.total for part in sets), blocks)
+
+
+def split_of(data: ImageData, split: str, batch_size: int) -> ImageSet:
+    """Return the images of a split."""
+    return stored(partial(data.reference, split), data.num_images(split), batch_size)
+
+
+def images_of(root: str, like: ImageData, batch_size: int) -> ImageSet:
+    """Return all images of a folder or zip, made to fit as those of `like` are.
+
+    Raises:
+        ValueError: If they are not there, or cannot be read.
+    """
+    try:
+        folder = Folder(root, like.image_size, like.channels, flip=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"images: {error}") from None
+    return joined([split_of(folder, split, batch_size) for split in folder.splits])

@@ -30,6 +30,7 @@ class InceptionV3(FeatureNetwork):
     def __init__(self, weights_path: str | None = None) -> None:
         super().__init__()
         self.weights_path = weights_path
+        self.weights_hash: str | None = None  # of the file: the folded weights may differ in their last bits elsewhere
         self.network: nn.Module | None = None
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,7 +42,8 @@ class InceptionV3(FeatureNetwork):
         """
         if self.network is None:
             path = _existing(self.weights_path) if self.weights_path else _downloaded()
-            if hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
+            self.weights_hash = hashlib.sha256(path.read_bytes()).hexdigest()
+            if self.weights_hash != SHA256:
                 self.name = "inception_custom"
             self.network = _faster(_load(path)).to(images.device)
         features, logits = self.network(images.expand(-1, 3, -1, -1))

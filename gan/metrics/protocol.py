@@ -1,6 +1,9 @@
 """How a number was made. Without it, no two numbers can be compared."""
 
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
+
+_PACKAGES = "torch", "torch-fidelity", "numpy", "pillow"  # arithmetic, feature networks, noise, decoding of images
 
 
 @dataclass(frozen=True)
@@ -8,28 +11,45 @@ class Protocol:
     """Everything beside the images that the value of a metric depends on.
 
     Attributes:
+        scores: What was computed, with which settings.
         features: Name of the feature network.
-        weights: Hash of its weights.
+        features_weights: Hash of its weights.
         resize: What it does to the images' size.
         reference: Name and split of the reference images.
         reference_images: Their number.
         reference_content: Hash of them.
         samples: Number of scored images.
-        source: Where they come from: whose weights of the generator and which seed, or a folder or zip.
+        source: Where they come from: whose weights of the generator, or a folder or zip.
+        seed: Of the samples' noise and labels; None for images of a folder or zip.
         normalization: Which statistics the generator's batch norms use.
-        precision: Of the generator's and the feature network's arithmetic, unless the network's name says otherwise.
+        precision: Of the generator's and of the feature network's arithmetic.
+        device: What computed: "cpu", or the name of the GPU.
+        versions: Of the packages that take part.
     """
 
+    scores: str
     features: str
-    weights: str
+    features_weights: str
     resize: str
     reference: str
     reference_images: int
     reference_content: str
     samples: int
     source: str
+    seed: int | None
     normalization: str
-    precision: str = "float32"
+    precision: str
+    device: str
+    versions: str
 
     def __str__(self) -> str:
-        return "protocol: " + "; ".join(f"{name} {value}" for name, value in asdict(self).items())
+        return "protocol: " + "; ".join(f"{name} {value}" for name, value in self.fields().items())
+
+    def fields(self) -> dict[str, str | int | None]:
+        """Return all attributes by name."""
+        return asdict(self)
+
+
+def package_versions() -> str:
+    """Return the versions of the packages that the numbers depend on."""
+    return ", ".join(f"{package} {version(package)}" for package in _PACKAGES)

@@ -49,14 +49,15 @@ def load(file: Path, device: torch.device) -> Sums | None:
 
 def save(file: Path, sums: Sums) -> None:
     """Write the statistics so that whoever reads sees a whole file or none; if that fails, only warn."""
+    stored = {"sums": {name: tensor.cpu() for name, tensor in sums.items()}, "sha256": content_hash(sums)}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.stem}.", suffix=".tmp", delete=False) as part:
-            torch.save(
-                {"sums": {name: tensor.cpu() for name, tensor in sums.items()}, "sha256": content_hash(sums)}, part
-            )
-            part.flush()
-            os.fsync(part.fileno())
-        os.replace(part.name, file)
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".") as folder:  # goes whatever happens
+            part = Path(folder, file.name)
+            with open(part, "wb") as opened:
+                torch.save(stored, opened)
+                opened.flush()
+                os.fsync(opened.fileno())
+            os.replace(part, file)
     except OSError as error:
         rank_zero_warn(f"the reference statistics could not be kept in {file} ({error})")

@@ -8,7 +8,14 @@ PAPER = "inception"  # the name of the network that FID, IS and KID are defined 
 
 
 class Score(ABC):
-    """A score of generated images, computed from statistics of their features and of the reference's."""
+    """A score of generated images, computed from statistics of their features and of the reference's.
+
+    Its attributes are what its value depends on: as `str`, they are part of the protocol.
+    """
+
+    def __str__(self) -> str:
+        settings = ", ".join(f"{name}={value}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({settings})" if settings else type(self).__name__
 
     @property
     @abstractmethod

@@ -1,6 +1,7 @@
 """The command line as users call it, in this process."""
 
 import json
+import random
 import sys
 import zipfile
 from pathlib import Path
@@ -53,6 +54,7 @@ ERRORS = [
         ["--model.discriminator_norms=[Spectrl]"],
         "model.discriminator_norms: there is no class 'Spectrl' here; known are",
     ),
+    (["--model.generator.width=0"], "generator: its widths must be at least 1, but project.weight is empty"),
     (["--model.loss=Hinges"], "known are Hinge, LeastSquares, NonSaturating, Wasserstein, and yours by module.Class"),
     (
         ["--model.discriminator_norms=[{class_path: Group, init_args: {groups: 7}}]"],
@@ -67,6 +69,11 @@ ERRORS = [
     (["--ckpt_path=/nowhere.ckpt"], "--ckpt_path: there is no file /nowhere.ckpt"),
     (["--ckpt_path=last", "--experiment=other"], "no run with a checkpoint in runs/other: nothing to continue"),
     (["--trainer.max_steps=0"], "trainer.max_steps must be at least 1 (generator steps), got 0"),
+    (["--trainer.max_steps=-5"], "`max_steps` must be a non-negative integer or -1 (infinite steps). You passed in -5"),
+    (["--trainer.check_val_every_n_epoch=0"], "trainer.check_val_every_n_epoch must be at least 1, or null, got 0"),
+    (["--model.generator_optimizer.lr=-1"], "generator_optimizer: Invalid learning rate: -1"),
+    (["--model.discriminator_optimizer.capturable=true"], "discriminator_optimizer: If capturable=True, params"),
+    (["--model.generator_norms=null"], "model.generator_norms: expected list, got None"),
     (["--trainer.precision=17"], "trainer.precision: expected 64, 32, 16 or"),
     (["--seed_everything=-3"], "seed_everything must be a number between 0 and 4294967295, got -3"),
     (
@@ -138,7 +145,8 @@ def test_a_run_leaves_all_that_is_promised_and_its_config_repeats_it(train):
 
 def test_last_continues_in_the_same_folder(train):
     train(*small("--trainer.max_steps=2"))
-    runs = train(*small("--trainer.max_steps=4", "--ckpt_path=last"))
+    with pytest.warns(UserWarning, match="not the checkpoint's: trainer.max_steps was 2, is 4"):
+        runs = train(*small("--trainer.max_steps=4", "--ckpt_path=last"))
     train_again = runs.parent / "again"
     train(*small("--trainer.max_steps=4", f"--trainer.default_root_dir={train_again}"))
     assert [path.name for path in (runs / "quickstart").iterdir()] == ["version_0"]
@@ -155,6 +163,76 @@ def test_a_checkpoint_file_starts_a_new_version_and_does_not_override_the_comman
     branch = runs / "quickstart" / "version_1"
     assert sorted(checkpoints(branch)) == [2, 3]
     assert gan.load(branch).seed == 8
+
+
+def test_a_changed_configuration_is_said_and_holds(train):
+    """Of the optimizers too, whose settings a checkpoint brings along with their moments."""
+    runs = train(*small("--trainer.max_steps=2"))
+    changed = ["--trainer.max_steps=3", "--model.generator_optimizer.lr=0.25", "--model.decay={end: 4, start: 1}"]
+    changed.append("--model.discriminator_optimizer.betas=[0.25, 0.75]")
+    with pytest.warns(UserWarning, match="not the checkpoint's") as warned:
+        train(*small(*changed, "--ckpt_path=last"))
+    (said,) = [str(warning.message) for warning in warned if "configuration" in str(warning.message)]
+    assert "trainer.max_steps was 2, is 3" in said
+    assert "model.generator_optimizer.init_args.lr was 0.001, is 0.25" in said
+    assert "model.decay was None, is {'end': 4, 'start': 1}" in said
+    assert "ckpt_path" not in said
+    groups = [state["param_groups"][0] for state in read(runs, 3)["optimizer_states"]]
+    assert [group["lr"] for group in groups] == [0.25 / 3, 0.001 / 3]  # (4 - 3) / (4 - 1)
+    assert [tuple(group["betas"]) for group in groups] == [(0.5, 0.99), (0.25, 0.75)]
+
+
+def files(runs: Path) -> list[Path]:
+    return [path for path in runs.rglob("*") if path.is_file() and "tfevents" not in path.name]
+
+
+def read(runs: Path, step: int) -> dict:
+    return torch.load(checkpoints(runs / "quickstart" / "version_0")[step], weights_only=True)
+
+
+SGD = "{class_path: torch.optim.SGD, init_args: {lr: 0.1}}"
+UNFIT = [
+    (["--model.generator.width=8"], "does not fit the configuration: generator.init_args.width was 4, is 8"),
+    (["--model.discriminator_norms=[Spectral]"], "discriminator_norms.0.class_path was gan.norms.Conv, is gan.norms"),
+    ([f"--model.discriminator_optimizer={SGD}"], "holds the states of torch.optim.adam.Adam, torch.optim.adam.Adam"),
+    (["--trainer.callbacks=[]"], "the checkpoint holds averaged weights, but the config has no EMA callback"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), UNFIT, ids=lambda value: value[-1] if isinstance(value, list) else ""
+)
+@pytest.mark.filterwarnings("ignore:the configuration is not the checkpoint's")
+def test_what_does_not_fit_a_checkpoint_is_one_line(train, capsys, arguments, message):
+    runs = train(*small("--trainer.max_steps=1"))
+    before = {path: path.read_bytes() for path in files(runs)}
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        train(*small("--trainer.max_steps=2", "--ckpt_path=last", *arguments))
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("error: ")
+    assert message in line
+    checkpoint = checkpoints(runs / "quickstart" / "version_0")[1]
+    with pytest.raises(SystemExit):
+        train(*small("--trainer.max_steps=2", f"--ckpt_path={checkpoint}", *arguments))
+    assert {path: path.read_bytes() for path in files(runs)} == before
+
+
+def test_last_is_the_newest_whole_checkpoint(train, capsys):
+    runs = train(*small("--trainer.max_steps=2"))
+    found = checkpoints(runs / "quickstart" / "version_0")
+    found[2].write_bytes(found[2].read_bytes()[:-1])
+    with pytest.warns(UserWarning, match="passed over: .*step_00000002.ckpt is not a whole checkpoint"):
+        train(*small("--trainer.max_steps=2", "--ckpt_path=last"))
+    assert read(runs, 2)["global_step"] == 2
+    for path in found.values():
+        path.write_bytes(b"")
+    capsys.readouterr()
+    with pytest.warns(UserWarning, match="passed over"), pytest.raises(SystemExit) as exit_:
+        train(*small("--trainer.max_steps=2", "--ckpt_path=last"))
+    assert exit_.value.code == 1
+    assert "checkpoints is whole: nothing to continue" in capsys.readouterr().err
+    assert [path.name for path in (runs / "quickstart").iterdir()] == ["version_0"]
 
 
 def test_fit_is_what_train_py_does_by_itself(train):
@@ -195,10 +273,42 @@ def test_predict_writes_samples_that_do_not_change(train, tmp_path, capsys):
     assert "--samples.path: few exists already" in capsys.readouterr().err
 
 
+def test_predict_draws_pictures(train, tmp_path, capsys):
+    train(*small("--trainer.max_steps=1"))
+    arguments = [*small("--ckpt_path=last")[1:], "--pictures.path=drawn", "--pictures.rows=2", "--pictures.columns=3"]
+    train("predict", *arguments)
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == {"grid.png", "interpolations.png"}
+    pictures = [Image.open(path).convert("L") for path in sorted((tmp_path / "drawn").iterdir())]
+    assert [picture.size for picture in pictures] == [(2 + 3 * 34, 2 + 2 * 34)] * 2
+    assert pictures[0].tobytes() != pictures[1].tobytes()
+    with pytest.raises(SystemExit):
+        train("predict", *arguments, "--samples.path=others")
+    assert "--pictures.path: drawn exists already" in capsys.readouterr().err
+    assert not (tmp_path / "others").exists()
+
+
 def test_validate_needs_to_know_what(train, capsys):
     with pytest.raises(SystemExit):
         train("validate", "--config", QUICKSTART)
     assert "validate needs --ckpt_path" in capsys.readouterr().err
+
+
+def test_validate_scores_images_without_a_checkpoint(train, tmp_path, capsys):
+    for number in range(70):
+        image = Image.frombytes("L", (32, 32), random.Random(number).randbytes(32 * 32))
+        (tmp_path / "images").mkdir(exist_ok=True)
+        image.save(tmp_path / "images" / f"{number}.png")
+    arguments = ["--config", QUICKSTART, *SMALL, "--metrics.images=images"]
+    train("validate", *arguments)
+    out = capsys.readouterr().out
+    assert "fd_digits: " in out
+    assert "samples 70; source images; seed None" in out
+    with pytest.raises(SystemExit):
+        train("test", *arguments)
+    assert "error: digits has no test split to compare with" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        train("predict", *arguments)
+    assert "predict needs --ckpt_path" in capsys.readouterr().err
 
 
 CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if "metrics" not in path.parts)
@@ -214,7 +324,7 @@ def test_every_config_builds(train, monkeypatch, config, tmp_path):
         Image.new("RGB", (40, 30)).save(tmp_path / "images" / label / "x.png")
     root = [f"--data.root={tmp_path / 'images'}"] if "root:" in config.read_text() else []
     train("fit", "--config", str(config), *root, "--trainer.accelerator=cpu")
-    optimizers, _ = built[0].model.configure_optimizers()
+    optimizers = built[0].model.configure_optimizers()
     assert len(optimizers) == 2
     assert built[0].trainer.max_steps > 0
     assert config.read_text().startswith("#"), "a config begins with what it claims"

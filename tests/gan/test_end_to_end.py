@@ -121,6 +121,7 @@ def test_two_processes_train_to_what_one_does(start, tmp_path):
     assert torch.equal(images, others)
     for line, other_line in zip(values(one), values(two), strict=True):
         assert line.keys() == other_line.keys()
+        assert line.pop("protocol", None) == other_line.pop("protocol", None)
         for name, value in line.items():
             assert other_line[name] == pytest.approx(value, rel=1e-9, abs=1e-9), name
     assert sorted(path.name for path in two.parent.iterdir()) == ["version_0"]
@@ -136,6 +137,55 @@ def test_resume_with_two_processes(start, tmp_path):
     )
     for key, value in whole["state_dict"].items():
         assert torch.equal(value, parts["state_dict"][key]), key
+
+
+def wait_for_step(run: Path, step: int, process: subprocess.Popen) -> None:
+    lines = run / "metrics.jsonl"
+    while process.poll() is None:
+        if lines.exists() and any(json.loads(line)["step"] >= step for line in whole_lines(lines)):
+            return
+        time.sleep(0.01)
+    raise AssertionError(process.communicate()[0])
+
+
+def children(process: subprocess.Popen) -> list[int]:
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, check=False)
+    return [int(pid) for pid in listed.stdout.split() if alive(int(pid))]
+
+
+def alive(pid: int) -> bool:
+    state = Path(f"/proc/{pid}/stat")
+    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+ENDLESS = ["--trainer.devices=2", "--trainer.max_steps=100000"]
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="asks the kernel which processes live")
+def test_a_signal_to_the_process_that_was_started_ends_all(start, tmp_path):
+    """Lightning starts the second one, and would kill the first when the second ends with a code."""
+    run = tmp_path / "two" / "x" / "version_0"
+    process = start("two", *ENDLESS)
+    wait_for_step(run, 7, process)
+    (child,) = children(process)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, output
+    time.sleep(1)
+    assert not alive(child)
+    step = max(checkpoints(run))
+    finish(start("two", "--trainer.devices=2", f"--trainer.max_steps={step + 1}", "--ckpt_path=last"))
+    assert max(checkpoints(run)) == step + 1
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="asks the kernel which processes live")
+def test_a_process_that_is_killed_takes_the_other_down(start, tmp_path):
+    process = start("two", *ENDLESS)
+    wait_for_step(tmp_path / "two" / "x" / "version_0", 7, process)
+    (child,) = children(process)
+    os.kill(child, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
 
 
 def test_quickstart_as_a_user_runs_it(tmp_path):

@@ -10,7 +10,7 @@ from gan.data import Digits
 from gan.images import to_float, to_uint8
 from gan.losses import R1, WGANGP, Hinge, Loss, NonSaturating
 from gan.module import GAN
-from gan.norms import Batch, ConditionalBatch, Conv, Spectral, normalize
+from gan.norms import Batch, ConditionalBatch, Conv, Layer, Spectral, normalize
 from gan.optimizers import LinearDecay
 from gan.randomness import Stream, normal, rng
 
@@ -31,15 +31,15 @@ class Recorder(Callback):
         self.steps.append(trainer.global_step)
 
 
-@pytest.mark.parametrize("discriminator_steps", [1, 3])
-def test_a_run_is_the_loop_one_would_write_by_hand(discriminator_steps):
+@pytest.mark.parametrize(("discriminator_steps", "joint_pass"), [(1, True), (3, True), (1, False), (3, False)])
+def test_a_run_is_the_loop_one_would_write_by_hand(discriminator_steps, joint_pass):
     """The same updates, in plain PyTorch, on the same data and noise give the same weights."""
     seed, batch, ratio = 5, 8, 2
     recorder = Recorder()
     arguments = {"generator_norms": [Batch()], "discriminator_norms": [Spectral()], "seed": seed}
     optimizers = {"generator_optimizer": sgd, "discriminator_optimizer": sgd}
     counts = {"discriminator_steps": discriminator_steps, "generator_batch_ratio": ratio}
-    module = small_gan(loss=NonSaturating(), **arguments, **optimizers, **counts)
+    module = small_gan(loss=NonSaturating(), joint_pass=joint_pass, **arguments, **optimizers, **counts)
     fit(module, 3, [recorder])
 
     g, d = small_networks("dcgan")
@@ -51,7 +51,11 @@ def test_a_run_is_the_loop_one_would_write_by_hand(discriminator_steps):
             real = images[update * batch : (update + 1) * batch].float() / 127.5 - 1
             z = normal(rng(seed, Stream.NOISE, step, update), batch, 8)
             d_optimizer.zero_grad()
-            real_logits, fake_logits = d(real), d(g(z).detach())
+            fake = g(z).detach()
+            if joint_pass:
+                real_logits, fake_logits = d(torch.cat([real, fake])).chunk(2)
+            else:
+                real_logits, fake_logits = d(real), d(fake)
             (F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()).backward()
             d_optimizer.step()
         z = normal(rng(seed, Stream.NOISE, step, discriminator_steps), ratio * batch, 8)
@@ -60,6 +64,21 @@ def test_a_run_is_the_loop_one_would_write_by_hand(discriminator_steps):
         g_optimizer.step()
     assert differences(module.generator.state_dict(), g.state_dict()) < 1e-6
     assert differences(module.discriminator.state_dict(), d.state_dict()) < 1e-6
+
+
+def weights_after_two_steps(norm, joint_pass):
+    module = small_gan(discriminator_norms=[norm], joint_pass=joint_pass)
+    fit(module, 2, precision="64-true")
+    return module.discriminator.state_dict()
+
+
+@pytest.mark.parametrize("norm", [Conv(), Layer()])
+def test_one_pass_and_two_are_equal_for_norms_of_single_images(norm):
+    assert differences(weights_after_two_steps(norm, True), weights_after_two_steps(norm, False)) < 1e-10
+
+
+def test_batch_norm_never_sees_real_and_fake_images_together():
+    assert differences(weights_after_two_steps(Batch(), True), weights_after_two_steps(Batch(), False)) == 0
 
 
 def test_the_step_counts_generator_steps():

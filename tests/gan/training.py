@@ -1,10 +1,16 @@
 """What several tests of the framework need: small networks, a small data set, and a trainer that says nothing."""
 
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningDataModule, Trainer
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from gan.callbacks import AtomicCheckpointIO
@@ -54,8 +60,8 @@ def fit(
     ckpt_path: str | Path | None = None,
     **trainer: Any,
 ) -> Trainer:
-    """Train on the digits for some generator steps."""
-    strategy = GANStrategy(start_method="fork") if processes > 1 else "auto"
+    """Train on the digits for some generator steps; with several processes, in each of those of `together`."""
+    strategy = GANStrategy() if processes > 1 else "auto"
     settings: dict[str, Any] = {"logger": False, "plugins": [AtomicCheckpointIO()], **trainer}
     made = Trainer(
         max_steps=steps,
@@ -78,3 +84,47 @@ def differences(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
     """Return the largest absolute difference between two state dicts."""
     assert a.keys() == b.keys()
     return max(float((a[key].double() - b[key].double()).abs().max()) for key in a)
+
+
+def forked(function: Callable[[], object]) -> int:
+    """Call a function in a process of its own; return its exit code, or minus the signal that killed it."""
+    return ended(start(function))
+
+
+def together(function: Callable[[], object], processes: int = 2) -> list[int]:
+    """Call a function in several processes that train together, as torchrun starts them; return how each ended."""
+    return [ended(process) for process in start_together(function, processes)]
+
+
+def start_together(function: Callable[[], object], processes: int = 2) -> list[int]:
+    """Start them; return their ids."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    world = {"TORCHELASTIC_RUN_ID": "test", "WORLD_SIZE": str(processes), "GROUP_RANK": "0", **address}
+    return [start(function, **world, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(processes)]
+
+
+def start(function: Callable[[], object], **environment: str) -> int:
+    """Call a function in a process of its own, which is cheap: all is imported already. Return its id."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.environ.update(environment)
+            rank_zero_only.rank = int(environment.get("RANK", 0))
+            function()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return child
+
+
+def ended(process: int) -> int:
+    """Wait for a process; return its exit code, or minus the signal that killed it."""
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])

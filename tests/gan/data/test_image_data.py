@@ -117,6 +117,28 @@ def test_the_reference_is_every_image_once_in_order_and_unmirrored(tmp_path):
     assert np.array_equal(torch.cat(batches), np.stack(pixels).transpose(0, 3, 1, 2))
 
 
+def test_blocks_of_the_reference(pets, request):
+    def blocks():
+        return list(Folder(pets, image_size=5, num_workers=0).reference("train", [(3, 2), (7, 1)]))
+
+    whole = torch.cat(list(Folder(pets, image_size=5).reference("train")))
+    first, second = blocks()
+    assert torch.equal(first, whole[3:5])
+    assert torch.equal(second, whole[7:])
+    request.getfixturevalue("streamed")
+    assert all(torch.equal(a, b) for a, b in zip(blocks(), (first, second), strict=True))
+
+
+@pytest.mark.usefixtures("streamed")
+def test_no_image_beside_the_blocks_is_decoded(pets, monkeypatch):
+    data = Folder(pets, image_size=5, num_workers=0)
+    source, decoded = data.source("train"), []
+    read = source.files.read
+    monkeypatch.setattr(source.files, "read", lambda name: decoded.append(name) or read(name))
+    assert len(list(data.reference("train", [(3, 2), (7, 1)]))) == 2
+    assert decoded == [source.names[number] for number in (3, 4, 7)]
+
+
 @pytest.mark.parametrize("where", ["memory", "streamed"])
 def test_the_hash_is_of_the_content(tmp_path, where, request):
     if where == "streamed":

@@ -1,5 +1,6 @@
 import json
 import re
+from importlib.metadata import version
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 
 from gan.callbacks import EMA
 from gan.losses import Hinge
-from gan.metrics import Collapse, Evaluation, Frechet, InceptionScore, KernelDistance, PrecisionRecall
+from gan.metrics import BFloat16, Collapse, Evaluation, Frechet, InceptionScore, KernelDistance, PrecisionRecall
 from gan.metrics.frechet import frechet_distance
 from gan.module import GAN
 from gan.networks import DCGANDiscriminator, DCGANGenerator
@@ -79,27 +80,71 @@ def test_curve_has_a_point_at_the_start_and_every_n_steps(tmp_path):
     lines = published(tmp_path / "x" / "version_0")
     assert [line["step"] for line in lines] == [0, 2, 4]
     for line in lines:
-        assert line.keys() == {"step", "fd_corners", "evaluation_seconds", "evaluation_share"}
+        assert line.keys() == {"step", "fd_corners", "evaluation_seconds", "evaluation_share", "protocol"}
         assert 0 < line["evaluation_share"] < 1
 
 
-def test_protocol_stands_beside_the_numbers_in_tensorboard(tmp_path):
-    fit(make_evaluation(), logger=RunLogger(str(tmp_path), "x"))
+PROTOCOL = {
+    "scores": "Frechet, InceptionScore(splits=3)",
+    "features": "corners",
+    "resize": "the network's own",
+    "reference": "noise/train",
+    "reference_images": 50,
+    "samples": 20,
+    "source": "raw weights",
+    "seed": 0,
+    "normalization": "running statistics",
+    "precision": "generator float32, features float32",
+    "device": "cpu",
+}
+
+
+def test_protocol_stands_beside_every_number(tmp_path):
+    fit(make_evaluation(scores=[Frechet(), InceptionScore(3)]), logger=RunLogger(str(tmp_path), "x"))
+    protocols = [line["protocol"] for line in published(tmp_path / "x" / "version_0")]
+    assert len(protocols) == 3
+    for protocol in protocols:
+        assert protocol.items() >= PROTOCOL.items()
+        assert re.fullmatch("[0-9a-f]{16}", protocol["features_weights"])
+        assert protocol["reference_content"] == Noise().content_hash("train")[:16]
+        assert f"torch {version('torch')}, " in protocol["versions"]
     events = EventAccumulator(str(tmp_path / "x" / "version_0")).Reload()
     tag = next(tag for tag in events.Tags()["tensors"] if tag.startswith("protocol"))
-    texts = [event.tensor_proto.string_val[0].decode() for event in events.Tensors(tag)]
-    assert len(texts) == 1
-    for part in ("features corners", "reference noise/train", "reference_images 50", "samples 20", "raw weights, seed"):
-        assert part in texts[0]
+    texts = {event.step: event.tensor_proto.string_val[0].decode() for event in events.Tensors(tag)}
+    assert texts.keys() == {0, 2, 4}
+    for name, value in protocols[-1].items():
+        assert f"{name}: {value}" in texts[4]
 
 
-def test_training_does_not_notice(tmp_path):
-    torch.manual_seed(1)
-    _, watched = fit(make_evaluation(every_n_steps=1), EMA(half_life_images=10))
-    after_watched = torch.get_rng_state()
-    torch.manual_seed(1)
-    _, alone = fit(EMA(half_life_images=10))
-    assert torch.equal(torch.get_rng_state(), after_watched)
+def test_protocol_says_whose_weights_and_in_what_precision(tmp_path):
+    evaluation = make_evaluation(BFloat16(Corners()))
+    callbacks = evaluation, EMA(half_life_images=10)
+    fit(*callbacks, logger=RunLogger(str(tmp_path), "x"), steps=1, precision="64-true")
+    protocol = published(tmp_path / "x" / "version_0")[0]["protocol"]
+    assert protocol["source"] == "ema weights"
+    assert protocol["precision"] == "generator float64, features bfloat16"
+
+
+def test_a_resumed_run_keeps_each_protocol_once(tmp_path):
+    settings = {"logger": RunLogger(str(tmp_path), "x"), "steps": 4}
+    fit(make_evaluation(), SaveAt(2, tmp_path / "x.ckpt"), **settings)
+    run = tmp_path / "x" / "version_0"
+    whole = published(run)
+    fit(make_evaluation(), logger=RunLogger(str(tmp_path), "x", run, 2), ckpt_path=tmp_path / "x.ckpt")
+    assert [(line["step"], line["protocol"]) for line in published(run)] == [
+        (line["step"], line["protocol"]) for line in whole
+    ]
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_training_does_not_notice(averaged):
+    def run(*evaluations):
+        torch.manual_seed(1)
+        _, module = fit(*evaluations, *([EMA(half_life_images=10)] if averaged else []))
+        return module, torch.get_rng_state()
+
+    (watched, after_watched), (alone, after_alone) = run(make_evaluation(every_n_steps=1)), run()
+    assert torch.equal(after_watched, after_alone)
     expected = alone.state_dict()
     assert watched.state_dict().keys() == expected.keys()
     assert all(torch.equal(value, expected[name]) for name, value in watched.state_dict().items())
@@ -156,6 +201,7 @@ def test_two_processes_publish_what_one_does(tmp_path):
         fit(make_evaluation(scores=scores, num_samples=21), logger=RunLogger(str(tmp_path), name), steps=1, **settings)
     one, two = (published(tmp_path / name / "version_0") for name in ("one", "two"))
     assert len(one) == len(two) == 1
+    assert two[0].pop("protocol") == one[0].pop("protocol")
     for name in one[0].keys() - {"evaluation_seconds", "evaluation_share"}:
         assert two[0][name] == pytest.approx(one[0][name], rel=1e-9)
 
@@ -176,7 +222,21 @@ def test_validate_scores_a_folder(tmp_path, capsys):
     trainer = make_trainer(evaluation)
     trainer.validate(make_gan(), datamodule=Noise(), verbose=False)
     assert float(trainer.callback_metrics["fd_corners"]) == pytest.approx(0, abs=1e-9)
-    assert f"samples 50; source {tmp_path}/samples; normalization unknown" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"samples 50; source {tmp_path}/samples; seed None; normalization unknown; precision features float32" in out
+
+
+def test_images_that_are_not_there_are_named_by_their_argument(tmp_path):
+    evaluation = make_evaluation(images=str(tmp_path / "nothing"))
+    with pytest.raises(ValueError, match=r"images: root '.*nothing' does not exist; a folder or a zip"):
+        make_trainer(evaluation).validate(make_gan(), datamodule=Noise(), verbose=False)
+
+
+def test_data_without_a_test_split_cannot_be_tested():
+    data = Noise()
+    data.splits = ("train",)
+    with pytest.raises(ValueError, match="noise has no test split to compare with: use validate, which takes train"):
+        make_trainer(make_evaluation()).test(make_gan(), datamodule=data, verbose=False)
 
 
 def test_collapse_stops_the_training(capsys):

@@ -16,6 +16,10 @@ def images(n, seed=0):
     return torch.randint(0, 256, (n, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
+def a_set(images, batch_size):
+    return sampled(lambda n, start: images[start : start + n], len(images), batch_size)
+
+
 def quiet(done, total):
     pass
 
@@ -31,9 +35,8 @@ def make(network=None, which=None):
 
 
 def evaluate(evaluator, fake, real, batch_size=5, progress=quiet):
-    reference = evaluator.reference(stored(lambda: real.split(6), len(real), batch_size), "real", progress)
-    fakes = sampled(lambda n, start: fake[start : start + n], len(fake), batch_size)
-    return evaluator.evaluate(fakes, reference, progress)
+    reference = evaluator.reference(a_set(real, batch_size), "real", progress)
+    return evaluator.evaluate(a_set(fake, batch_size), reference, progress)
 
 
 def test_of_a_shift_by_hand():
@@ -66,12 +69,12 @@ def test_reference_is_computed_once_for_all_runs():
     real = images(30)
     first = evaluate(make(), images(23, 1), real)
 
-    def never():
+    def never(blocks):
         raise AssertionError
 
     evaluator = make()
     reference = evaluator.reference(stored(never, 30, 5), "real", quiet)
-    assert evaluator.evaluate(stored(lambda: [images(23, 1)], 23, 5), reference, quiet) == first
+    assert evaluator.evaluate(a_set(images(23, 1), 5), reference, quiet) == first
 
 
 @pytest.mark.parametrize("change", ["weights", "images", "name"])
@@ -87,7 +90,7 @@ def test_reference_of_something_else_is_not_taken(change):
         network = Corners()
         network.name = "other"
     done = []
-    make(network).reference(stored(lambda: [images(30)], 30, 5), images_hash, lambda *progress: done.append(progress))
+    make(network).reference(a_set(images(30), 5), images_hash, lambda *progress: done.append(progress))
     assert done
 
 
@@ -101,14 +104,12 @@ def test_a_damaged_reference_is_computed_again(cache):
 
 
 def test_without_a_reference_none_is_looked_at():
-    assert make(which=[InceptionScore()]).reference(stored(lambda: 1 / 0, 30, 5), "real", quiet) == {}
+    assert make(which=[InceptionScore()]).reference(stored(lambda blocks: 1 / 0, 30, 5), "real", quiet) == {}
 
 
 def test_progress():
     shown = []
-    make(which=[InceptionScore()]).evaluate(
-        stored(lambda: [images(23)], 23, 10), {}, lambda done, total: shown.append((done, total))
-    )
+    make(which=[InceptionScore()]).evaluate(a_set(images(23), 10), {}, lambda done, total: shown.append((done, total)))
     assert shown == [(10, 23), (20, 23), (23, 23)]
 
 
@@ -120,6 +121,13 @@ def test_logits_must_be_there_for_the_inception_score():
     assert set(evaluate(make(Plain(), [Frechet()]), images(23), images(30))) == {"fd_plain"}
     with pytest.raises(ValueError, match="InceptionScore needs logits, but the feature network plain has none"):
         make(Plain(), [Frechet(), InceptionScore()])
+
+
+def test_only_the_papers_network_makes_an_fid():
+    class Inception(Corners):
+        pass
+
+    assert set(evaluate(make(Inception(), [Frechet()]), images(23), images(30))) == {"fd_inception_custom"}
 
 
 def test_a_wrong_network_is_found_before_the_first_evaluation():

@@ -3,7 +3,7 @@ import torch
 from fakes import Corners
 from torch import nn
 
-from gan.metrics.features import BFloat16, FeatureNetwork, checked, name_of, resize_of
+from gan.metrics.features import BFloat16, FeatureNetwork, checked, name_of, resize_of, weights_hash_of
 
 
 def test_a_network_is_named_by_its_attribute_else_by_its_class():
@@ -11,6 +11,15 @@ def test_a_network_is_named_by_its_attribute_else_by_its_class():
     assert (name_of(network), resize_of(network)) == ("corners", "the network's own")
     network.name, network.resize = "swav", "none"
     assert (name_of(network), resize_of(network)) == ("swav", "none")
+
+
+def test_weights_are_known_by_their_hash():
+    network, other = Corners(), Corners()
+    assert weights_hash_of(network) == weights_hash_of(BFloat16(other))
+    other.scale.data.fill_(2)
+    assert weights_hash_of(network) != weights_hash_of(BFloat16(other))
+    other.weights_hash = 40 * "a"
+    assert weights_hash_of(BFloat16(other)) == 16 * "a"
 
 
 def test_a_feature_network_stays_in_evaluation_mode():

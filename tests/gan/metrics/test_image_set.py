@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gan.metrics import process
-from gan.metrics.image_set import sampled, stored
+from gan.metrics.image_set import joined, sampled, stored
 
 IMAGES = torch.arange(23, dtype=torch.uint8).view(-1, 1, 1, 1)
 
@@ -15,10 +15,27 @@ def flatten(image_set):
     return {start: block.flatten().tolist() for start, block in image_set.blocks()}
 
 
-@pytest.mark.parametrize("batches_of", [1, 4, 5, 6, 23, 100])
-def test_stored_images_come_in_blocks_of_the_size_asked_for(batches_of):
-    blocks = flatten(stored(lambda: IMAGES.split(batches_of), total=23, batch_size=5))
+def read(blocks):
+    return (IMAGES[start : start + n] for start, n in blocks)
+
+
+def test_stored_images_come_in_blocks_of_the_size_asked_for():
+    blocks = flatten(stored(read, total=23, batch_size=5))
     assert blocks == {start: list(range(start, min(start + 5, 23))) for start in (0, 5, 10, 15, 20)}
+
+
+def test_joined_sets_are_numbered_on():
+    first, second = stored(read, total=7, batch_size=5), stored(read, total=3, batch_size=5)
+    both = joined([first, second])
+    assert both.total == 10
+    assert flatten(both) == {0: [0, 1, 2, 3, 4], 5: [5, 6], 7: [0, 1, 2]}
+
+
+def test_a_process_reads_its_own_blocks_only(monkeypatch):
+    run_as(monkeypatch, rank=1, world_size=3)
+    asked = []
+    list(stored(lambda blocks: [asked.append(block) for block in blocks], 23, batch_size=5).blocks())
+    assert asked == [(5, 5), (20, 3)]
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 7])
@@ -26,10 +43,11 @@ def test_stored_images_come_in_blocks_of_the_size_asked_for(batches_of):
 def test_processes_share_the_very_blocks_that_one_process_has(monkeypatch, total, world_size):
     def sets():
         yield sampled(lambda n, start: IMAGES[start : start + n], total, batch_size=5)
-        yield stored(lambda: IMAGES[:total].split(4), total, batch_size=5)
+        yield stored(read, total, batch_size=5)
+        yield joined([stored(read, total, batch_size=5), stored(read, 3, batch_size=5)])
 
     whole = [flatten(image_set) for image_set in sets()]
-    shares = [{}, {}]
+    shares = [{}, {}, {}]
     for rank in range(world_size):
         run_as(monkeypatch, rank, world_size)
         for share, image_set in zip(shares, sets(), strict=True):

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from gan.metrics import InceptionV3, inception
+from gan.metrics import BFloat16, InceptionV3, inception
+from gan.metrics.features import weights_hash_of
 
 IMAGES = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -72,6 +73,12 @@ def test_other_weights_than_the_papers_have_another_name(weights, monkeypatch):
     network = InceptionV3(str(weights))
     network(IMAGES[:1])
     assert network.name == "inception"
+
+
+def test_the_hash_of_the_weights_is_their_file_s(weights):
+    network = BFloat16(InceptionV3(str(weights)))
+    network(IMAGES[:1])
+    assert weights_hash_of(network) == inception.hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
 
 
 def test_loading_draws_no_random_number(weights):

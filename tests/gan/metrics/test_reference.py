@@ -78,3 +78,14 @@ def test_a_folder_that_cannot_be_written_is_only_warned_of(monkeypatch, tmp_path
     monkeypatch.setenv("CONVNORM_GAN_CACHE", str(tmp_path / "file" / "folder"))
     with pytest.warns(UserWarning, match="could not be kept in"):
         reference.save(reference.cache_file("x"), SUMS)
+
+
+def test_a_full_disk_is_only_warned_of_and_leaves_nothing(monkeypatch, cache):
+    def full_disk(stored, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.warns(UserWarning, match="could not be kept in .*No space left on device"):
+        reference.save(reference.cache_file("x"), SUMS)
+    assert list(cache.iterdir()) == []

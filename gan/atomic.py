@@ -1,0 +1,36 @@
+"""Files that are whole or not there."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+_UNFINISHED = ".tmp"
+
+
+def write_atomically(path: Path, write: Callable[[Any], None]) -> None:
+    """Let `write` fill a file that appears at `path` only when it is whole, or not at all.
+
+    Raises:
+        OSError: if it cannot be written; the message names it.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot be written: {error.strerror}", str(path)) from error
+    finally:
+        with suppress(OSError):  # renamed already; or the file system is read-only, and it was never there
+            temporary.unlink()
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what writers that were killed left in a folder."""
+    for path in folder.glob(f".*{_UNFINISHED}"):
+        path.unlink()

@@ -1,0 +1,188 @@
+"""Signals: the step is finished and saved, the exit code says why, in every process."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from pytorch_lightning import Callback
+from training import ended, fit, forked, small_gan, start, start_together, together
+
+from gan.callbacks import Checkpoint, Interruption
+from gan.data import Digits
+from gan.data.loaders import _Batches
+from gan.runs import RunLogger, checkpoints, find_checkpoint, read_checkpoint
+
+ENDLESS = 10**6
+SIGNALS = [signal.SIGTERM, signal.SIGINT]
+
+
+class Send(Callback):
+    """Sends this process a signal in the middle of a generator step."""
+
+    def __init__(self, number: int, step: int = 3, rank: int = 0, times: int = 1, pause: float = 0.0) -> None:
+        self.number, self.step, self.rank, self.times, self.pause = number, step, rank, times, pause
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        first_of_step = optimizer is trainer.optimizers[1]
+        if trainer.global_step + 1 == self.step and trainer.global_rank == self.rank and first_of_step:
+            for _ in range(self.times):
+                os.kill(os.getpid(), self.number)
+                time.sleep(self.pause)
+
+
+def train(root: Path, *callbacks: Callback, steps: int = ENDLESS, checkpoint: Path | None = None, **trainer) -> None:
+    interruption = Interruption()
+    logger = RunLogger(str(root), "x")
+    callbacks = [*callbacks, interruption, Checkpoint(every_n_steps=ENDLESS, keep=0)]
+    fit(small_gan(), steps, list(callbacks), logger=logger, ckpt_path=checkpoint, **trainer)
+    interruption.leave()
+
+
+def saved(root: Path) -> list[int]:
+    return list(checkpoints(root / "x" / "version_0"))
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_step_is_finished_and_saved(tmp_path, number):
+    assert forked(lambda: train(tmp_path, Send(number))) == 128 + number
+    assert saved(tmp_path) == [0, 3]
+    assert read_checkpoint(find_checkpoint(tmp_path / "x" / "version_0"))["global_step"] == 3
+
+
+def test_a_minimum_of_steps_does_not_hold_it_up(tmp_path):
+    assert forked(lambda: train(tmp_path, Send(signal.SIGTERM), min_steps=50, steps=60)) == 128 + signal.SIGTERM
+    assert saved(tmp_path) == [0, 3]
+
+
+def test_without_a_signal_nothing_happens(tmp_path):
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    train(tmp_path, steps=2)
+    assert {number: signal.getsignal(number) for number in SIGNALS} == before
+    assert saved(tmp_path) == [0, 2]
+    with pytest.raises(ZeroDivisionError):
+        train(tmp_path, Die(raise_an_error, rank=0))
+    assert {number: signal.getsignal(number) for number in SIGNALS} == before
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path):
+    assert forked(lambda: train(tmp_path, Send(signal.SIGINT, times=2, pause=0.6))) == 130
+    assert saved(tmp_path) == [0]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_same_signal_twice_in_a_moment_is_one(tmp_path, number):
+    assert forked(lambda: train(tmp_path, Send(number, times=2))) == 128 + number
+    assert saved(tmp_path) == [0, 3]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_before_the_first_step_there_is_nothing_to_wait_for(tmp_path, number):
+    class Early(Callback):
+        def on_train_start(self, trainer, pl_module):
+            os.kill(os.getpid(), number)
+
+    assert forked(lambda: train(tmp_path, Early())) == 128 + number
+
+
+def test_a_continued_run_obeys_too(tmp_path):
+    """Lightning calls fewer hooks when it continues."""
+    train(tmp_path / "first", steps=2)
+    checkpoint = find_checkpoint(tmp_path / "first" / "x" / "version_0")
+    assert forked(lambda: train(tmp_path, Send(signal.SIGTERM, step=4), checkpoint=checkpoint)) == 143
+    assert saved(tmp_path) == [2, 4]
+
+
+def test_slurm_s_signal_saves_and_requeues(tmp_path, monkeypatch):
+    fake = tmp_path / "scontrol"
+    fake.write_text(f"#!/bin/sh\necho $@ > {tmp_path}/asked\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    slurm = {"JOB_ID": "17", "NTASKS": "1", "JOB_NAME": "train", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+    for name, value in slurm.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert forked(lambda: train(tmp_path, Send(signal.SIGUSR1))) == 128 + signal.SIGUSR1
+    assert saved(tmp_path) == [0, 3]
+    assert (tmp_path / "asked").read_text() == "requeue 17\n"
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "5")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    assert forked(lambda: train(tmp_path / "array", Send(signal.SIGUSR1))) == 128 + signal.SIGUSR1
+    assert (tmp_path / "asked").read_text() == "requeue 5_2\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_of_two_processes_gets_it_and_both_stop(tmp_path, number, rank):
+    started = time.monotonic()
+    assert together(lambda: train(tmp_path, Send(number, rank=rank), processes=2)) == [128 + number] * 2
+    assert time.monotonic() - started < 60
+    assert saved(tmp_path) == [0, 3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", SIGNALS)
+def test_at_any_moment_of_two_processes(tmp_path, number):
+    """Twenty times: after so many milliseconds of training, to either process or to both."""
+    for attempt in range(20):
+        root = tmp_path / str(attempt)
+        processes = start_together(lambda root=root: train(root, processes=2))
+        while not saved(root):
+            time.sleep(0.01)
+        time.sleep(0.3 + 0.037 * attempt)
+        sent = time.monotonic()
+        for process in processes if attempt % 3 == 2 else [processes[attempt % 3]]:
+            os.kill(process, number)
+        codes = [ended(process) for process in processes]
+        assert codes == [128 + number] * 2, f"attempt {attempt}"
+        assert time.monotonic() - sent < 20
+        assert len(saved(root)) == 2, f"attempt {attempt}"
+
+
+class Die(Callback):
+    def __init__(self, how, rank: int) -> None:
+        self.how, self.rank = how, rank
+
+    def on_train_batch_start(self, trainer, *_):
+        if trainer.global_rank == self.rank and trainer.global_step == 2:
+            self.how()
+
+
+def raise_an_error():
+    raise ZeroDivisionError("of its own")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_dies_takes_the_other_down(tmp_path, rank, capfd):
+    started = time.monotonic()
+    codes = together(lambda: train(tmp_path, Die(raise_an_error, rank), processes=2))
+    assert 0 not in codes
+    assert "ZeroDivisionError: of its own" in capfd.readouterr().err
+    codes = together(lambda: train(tmp_path, Die(lambda: os.kill(os.getpid(), signal.SIGKILL), rank), processes=2))
+    assert codes[rank] == -signal.SIGKILL
+    assert codes[1 - rank] > 0
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.slow
+def test_ctrl_c_reaches_the_loader_s_workers_and_does_no_harm(tmp_path, monkeypatch):
+    """A terminal sends it to every process of the group, here while the training waits for its next images."""
+    monkeypatch.setattr("gan.data.module.MAX_ENCODED_BYTES", -1)
+    read = _Batches.__getitem__
+    monkeypatch.setattr(_Batches, "__getitem__", lambda self, request: (time.sleep(1), read(self, request))[1])
+
+    def run():
+        os.setpgid(0, 0)
+        data = Digits(batch_size=8)
+        data.num_workers = 2
+        train(tmp_path, data=data)
+
+    process = start(run)
+    while not saved(tmp_path):
+        time.sleep(0.01)
+    time.sleep(3)
+    os.killpg(process, signal.SIGINT)
+    assert ended(process) == 130
+    assert len(saved(tmp_path)) == 2
