@@ -94,7 +94,8 @@ class WGANGP(Penalty):
         _check_weight(self)
 
     def __call__(self, discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor, mix: Tensor) -> Tensor:
-        between = torch.lerp(real, fake, mix.view(-1, 1, 1, 1))
+        # Under autocast generated images come in half precision.
+        between = torch.lerp(real, fake.to(real.dtype), mix.view(-1, 1, 1, 1).to(real.dtype))
         gradient = _image_gradient(discriminator, between, labels)
         return self.weight * (gradient.flatten(1).norm(dim=1) - 1).square().mean()
 

@@ -1,7 +1,7 @@
 """The adversarial training step."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -15,12 +15,14 @@ from gan.images import to_float, to_uint8
 from gan.losses import Loss, Penalty
 from gan.networks import Discriminator, Generator
 from gan.norms import ConditionalBatchNorm, Norm, normalize
-from gan.optimizers import LinearDecay, Optimizer, adam
+from gan.optimizers import LinearDecay, Optimizer, adam, make_optimizer
 from gan.randomness import MAX_SEED, Stream, integers, normal, rng, uniform
 from gan.runs import Protocol, RunLogger
 from gan.sampling import SAMPLE_BLOCK, sample_inputs
 from gan.strategy import GANStrategy, average_gradients
 from gan.watch import Watch
+
+Losses = tuple[Tensor, dict[str, Tensor]]  # what a network minimizes, and what there is to watch
 
 
 class GAN(LightningModule):
@@ -44,6 +46,10 @@ class GAN(LightningModule):
             makes two all the same, so that its statistics mix neither. False: two, as the papers do; then spectral
             norm makes two power iterations an update instead of one.
         generator_batch_ratio: The generator's batch as a multiple of the discriminator's (SNGAN's ResNets use 2).
+        micro_batches: Parts of equal size that each update goes through one after the other, adding up their gradients,
+            so that a batch which does not fit into memory can be trained with. Noise and data are the same as with 1,
+            and so is the result, but where a norm depends on the batch or on the number of passes: batch norm takes
+            the statistics of each part, spectral norm makes a power iteration a part.
         channels_last: Keep weights and images in the channels-last memory format: the faster one for convolutions.
         seed: Of noise, labels and data order. The command line fills it in from `seed_everything`.
     """
@@ -62,12 +68,14 @@ class GAN(LightningModule):
         discriminator_steps: int = 1,
         joint_pass: bool = True,
         generator_batch_ratio: int = 1,
+        micro_batches: int = 1,
         channels_last: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
         _check_at_least_one("discriminator_steps", discriminator_steps)
         _check_at_least_one("generator_batch_ratio", generator_batch_ratio)
+        _check_at_least_one("micro_batches", micro_batches)
         if not 0 <= seed <= MAX_SEED:
             raise ValueError(f"seed must be between 0 and {MAX_SEED}, got {seed}")
         self.automatic_optimization = False
@@ -86,6 +94,7 @@ class GAN(LightningModule):
         has_batch_norm = any(isinstance(module, _BatchNorm) for module in self.discriminator.modules())
         self.joint_pass = joint_pass and not has_batch_norm
         self.generator_batch_ratio = generator_batch_ratio
+        self.micro_batches = micro_batches
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.seed = seed
         self.watch = Watch()
@@ -136,7 +145,7 @@ class GAN(LightningModule):
         watched: dict[str, Tensor] = {}
         updates = zip(images.chunk(self.discriminator_steps), labels.chunk(self.discriminator_steps), strict=True)
         for update, (real, y) in enumerate(updates):
-            watched |= self._update_discriminator(self._prepare(real), y, update)
+            watched |= self._update_discriminator(real, y, update)
         watched |= self._update_generator(len(real) * self.generator_batch_ratio)
         self._set_learning_rates()
         if self.watch.is_due(self.device.type):
@@ -144,38 +153,60 @@ class GAN(LightningModule):
         return watched
 
     def _update_discriminator(self, real: Tensor, y: Tensor, update: int) -> dict[str, Tensor]:
-        optimizer = self._optimizers()[1]
-        z, fake_y = self._draw(len(real), update)
-        with torch.no_grad():
-            fake = self.generator(z, fake_y)
+        optimizer, count = self._optimizers()[1], len(real)
+        z, fake_y = self._draw(count, update)
+        mix = self._slice(uniform(self._rng(Stream.MIX, update), count * self.trainer.world_size))
         with self.toggled_optimizer(optimizer):
-            real_logits, fake_logits = self._judge_both(real, y, fake, fake_y)
-            loss = self.loss.discriminator(real_logits, fake_logits)
-            watched = {
-                "loss/discriminator": loss.detach(),
-                "logits/real": real_logits.detach().mean(),
-                "logits/fake": fake_logits.detach().mean(),
-            }
-            if self.penalty is not None:
-                mix = self._slice(uniform(self._rng(Stream.MIX, update), len(real) * self.trainer.world_size))
-                penalty = self.penalty(self.discriminator, real, fake, y, mix)
-                watched["loss/penalty"] = penalty.detach()
-                loss = loss + penalty
-            self._descend(optimizer, "discriminator", loss)
+            watched = self._descend(optimizer, "discriminator", self._discriminator_losses, real, y, z, fake_y, mix)
             # Not LightningOptimizer.step(), which would count this update in `trainer.global_step`.
             self.trainer.strategy.optimizer_step(optimizer.optimizer, lambda: None)
             self.watch.note_weights("discriminator", self.discriminator)
         return watched
 
+    def _discriminator_losses(self, images: Tensor, y: Tensor, z: Tensor, fake_y: Tensor, mix: Tensor) -> Losses:
+        real = self._prepare(images)
+        with torch.no_grad():
+            fake = self.generator(z, fake_y)
+        real_logits, fake_logits = self._judge_both(real, y, fake, fake_y)
+        loss = self.loss.discriminator(real_logits, fake_logits)
+        watched = {
+            "loss/discriminator": loss.detach(),
+            "logits/real": real_logits.detach().mean(),
+            "logits/fake": fake_logits.detach().mean(),
+        }
+        if self.penalty is not None:
+            penalty = self.penalty(self.discriminator, real, fake, y, mix)
+            watched["loss/penalty"] = penalty.detach()
+            loss = loss + penalty
+        return loss, watched
+
     def _update_generator(self, batch_size: int) -> dict[str, Tensor]:
         optimizer = self._optimizers()[0]
         z, y = self._draw(batch_size, update=self.discriminator_steps)
         with self.toggled_optimizer(optimizer):
-            loss = self.loss.generator(self._judge(self.generator(z, y), y))
-            self._descend(optimizer, "generator", loss)
+            watched = self._descend(optimizer, "generator", self._generator_losses, z, y)
             optimizer.step()
             self.watch.note_weights("generator", self.generator)
-        return {"loss/generator": loss.detach()}
+        return watched
+
+    def _generator_losses(self, z: Tensor, y: Tensor) -> Losses:
+        loss = self.loss.generator(self._judge(self.generator(z, y), y))
+        return loss, {"loss/generator": loss.detach()}
+
+    def _descend(
+        self, optimizer: LightningOptimizer, network: str, losses: Callable[..., Losses], *batch: Tensor
+    ) -> dict[str, Tensor]:
+        """Compute the gradients of an update, part by part; return the means of what there is to watch."""
+        optimizer.zero_grad()
+        total: dict[str, Tensor] = {}
+        for part in zip(*(tensor.chunk(self.micro_batches) for tensor in batch), strict=True):
+            loss, watched = losses(*part)
+            self.manual_backward(loss / self.micro_batches)
+            watched["objective"] = loss.detach()
+            total = {name: value / self.micro_batches + total.get(name, 0) for name, value in watched.items()}
+        passenger = self.watch.passenger(total.pop("objective"))
+        self.watch.note_loss(network, average_gradients(getattr(self, network).parameters(), passenger))
+        return total
 
     def _judge_both(self, real: Tensor, y: Tensor, fake: Tensor, fake_y: Tensor) -> tuple[Tensor, Tensor]:
         if not self.joint_pass:
@@ -186,12 +217,6 @@ class GAN(LightningModule):
     def _judge(self, images: Tensor, labels: Tensor) -> Tensor:
         # Under autocast logits come in half precision: too coarse for a loss.
         return self.discriminator(images, labels).to(self.weights_dtype)
-
-    def _descend(self, optimizer: LightningOptimizer, network: str, loss: Tensor) -> None:
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        passenger = self.watch.passenger(loss)
-        self.watch.note_loss(network, average_gradients(getattr(self, network).parameters(), passenger))
 
     def _prepare(self, images: Tensor) -> Tensor:
         return to_float(images).to(dtype=self.weights_dtype, memory_format=self.memory_format)
@@ -265,8 +290,8 @@ class GAN(LightningModule):
         """Make both optimizers, the generator's first."""
         for_generator, for_discriminator = self.optimizer_factories
         optimizers = [
-            _optimizer("generator_optimizer", for_generator, self.generator),
-            _optimizer("discriminator_optimizer", for_discriminator, self.discriminator),
+            make_optimizer("generator_optimizer", for_generator, self.generator),
+            make_optimizer("discriminator_optimizer", for_discriminator, self.discriminator),
         ]
         self._optimizer_settings = [[_settings(group) for group in each.param_groups] for each in optimizers]
         return optimizers
@@ -275,6 +300,9 @@ class GAN(LightningModule):
         """Check that the trainer can train a GAN."""
         if self.trainer.max_steps < 1:
             raise ValueError(f"trainer.max_steps must be at least 1 (generator steps), got {self.trainer.max_steps}")
+        local = int(self.trainer.datamodule.batch_size) // self.trainer.world_size  # type: ignore[attr-defined]
+        if local % self.micro_batches:
+            raise ValueError(f"micro_batches must divide a process' {local} images, got {self.micro_batches}")
         if self.trainer.world_size > 1 and not isinstance(self.trainer.strategy, GANStrategy):
             raise ValueError("several processes need trainer.strategy=gan.strategy.GANStrategy")
         if self._loaded_optimizers not in (None, kinds := self._optimizer_kinds()):
@@ -402,17 +430,6 @@ def _describe(
         "generator_norms": [describe(norm) for norm in generator_norms],
         "discriminator_norms": [describe(norm) for norm in discriminator_norms],
     }
-
-
-def _optimizer(argument: str, factory: Optimizer, network: nn.Module) -> torch.optim.Optimizer:
-    """Make an optimizer, and try it on one number: torch says some of what is wrong with its settings when it steps."""
-    number = nn.Parameter(next(network.parameters()).new_zeros(1))
-    number.grad = torch.zeros_like(number)
-    try:
-        factory([number]).step()
-        return factory(network.parameters())
-    except Exception as error:  # of whatever kind: it is for what was configured
-        raise ValueError(f"{argument}: {error}") from error
 
 
 def _settings(group: dict[str, Any]) -> dict[str, Any]:

@@ -81,6 +81,39 @@ def test_batch_norm_never_sees_real_and_fake_images_together():
     assert differences(weights_after_two_steps(Batch(), True), weights_after_two_steps(Batch(), False)) == 0
 
 
+@pytest.mark.parametrize("penalty", [None, WGANGP()])
+@pytest.mark.parametrize("conditional", [False, True])
+def test_micro_batches_add_up_to_the_batch(penalty, conditional):
+    def weights(micro_batches):
+        generator, discriminator = small_networks("dcgan")
+        if conditional:
+            discriminator = type(discriminator)(32, 1, 10, conditional=True, width=8)
+            generator.conditional = True  # the labels of its images go to the discriminator
+        norms = {"generator_norms": [Layer()], "discriminator_norms": [Conv(), Layer()]}
+        module = GAN(
+            generator,
+            discriminator,
+            Hinge(),
+            **norms,
+            penalty=penalty,
+            discriminator_steps=2,
+            micro_batches=micro_batches,
+        )
+        recorder = Recorder()
+        fit(module, 3, [recorder], precision="64-true")
+        return module.state_dict(), {name: float(value) for name, value in recorder.outputs[-1].items()}
+
+    whole, watched = weights(1)
+    parts, watched_in_parts = weights(4)
+    assert differences(whole, parts) < 1e-10
+    assert watched_in_parts == pytest.approx(watched, abs=1e-10)
+
+
+def test_micro_batches_must_divide_the_batch():
+    with pytest.raises(ValueError, match="micro_batches must divide a process' 8 images, got 3"):
+        fit(small_gan(micro_batches=3), 1)
+
+
 def test_the_step_counts_generator_steps():
     recorder = Recorder()
     trainer = fit(small_gan(discriminator_steps=4), 5, [recorder])
@@ -122,11 +155,12 @@ def test_what_is_watched():
 
 @pytest.mark.parametrize("penalty", [R1(), WGANGP()])
 @pytest.mark.parametrize("norm", [Conv(), Spectral()])
-def test_penalties_train_normalized_discriminators(penalty, norm):
+@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed"])
+def test_penalties_train_normalized_discriminators(penalty, norm, precision):
     """A penalty needs second derivatives: of ConvNorm's filter too."""
     module = small_gan(penalty=penalty, discriminator_norms=[norm])
     before = copy.deepcopy(module.discriminator.state_dict())
-    fit(module, 2)
+    fit(module, 2, precision=precision)
     assert 0 < differences(before, module.discriminator.state_dict()) < 1
 
 
