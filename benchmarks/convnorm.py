@@ -3,9 +3,9 @@
     python -m benchmarks.convnorm --threads 2 --precision bf16
 
 Layers are timed forward and backward in training mode, discriminators as one update of `gan`: hinge loss on a real and
-a fake batch (in one pass, but with batch norm, whose statistics must not mix them, in two), backward, Adam. All take
-turns in one process, so that what else the machine does falls on all of them alike; medians are given, with the
-quartiles as spread.
+a fake batch (in one pass, but with batch norm, whose statistics must not mix them, in two), backward, Adam. The process
+keeps its freed memory, as train.py does. All take turns in it, so that what else the machine does falls on all of them
+alike; medians are given, with the quartiles as spread.
 
 With every step stands what its forward pass on 64 images keeps for the backward pass, the parameters not counted.
 
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from convnorm import conv_norm, convert
+from gan.allocator import keep_freed_memory
 from gan.networks import DCGANDiscriminator, SNGANCNNDiscriminator, SNGANResNetDiscriminator
 
 NETWORKS = {"SNGAN-CNN": SNGANCNNDiscriminator, "DCGAN": DCGANDiscriminator, "SNGAN-ResNet": SNGANResNetDiscriminator}
@@ -114,7 +115,7 @@ def layer_step(layer: nn.Module, x: Tensor, dtype: torch.dtype) -> Callable[[], 
 
 def network_step(network: nn.Module, real: Tensor, fake: Tensor, dtype: torch.dtype) -> Callable[[], object]:
     """Return one update of a discriminator."""
-    optimizer = torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.0, 0.9))
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.0, 0.9), fused=True)
     joint = not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
     def logits() -> tuple[Tensor, Tensor]:
@@ -171,6 +172,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="*", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--what", nargs="*", choices=WHAT, default=WHAT)
     arguments = parser.parse_args()
+    keep_freed_memory()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     dtype = torch.float32 if arguments.precision == "fp32" else torch.bfloat16

@@ -13,6 +13,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.utilities import rank_zero_warn
 
+from gan.allocator import keep_freed_memory
 from gan.callbacks import AtomicCheckpointIO, Checkpoint, Interruption, Pictures, Progress, SampleWriter
 from gan.data import ImageData
 from gan.errors import one_line
@@ -164,6 +165,7 @@ class CLI(LightningCLI):
 
 def main() -> None:
     """Run the command line; a user's mistake ends it with one line and a code that is not zero."""
+    keep_freed_memory()
     _default_to_fit()
     _silence_lightning()
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # in one line too

@@ -174,6 +174,8 @@ class RunLogger(TensorBoardLogger):
         if run.exists() and not (run / METRICS).exists() and not (run / CHECKPOINTS).exists():
             self.experiment.close()
             shutil.rmtree(run)
+            if not any(run.parent.iterdir()):  # nor is there another run of the experiment
+                run.parent.rmdir()
 
     def save(self) -> None:
         """Write out what is still in memory. Lightning's own writes an empty file of hyperparameters too."""

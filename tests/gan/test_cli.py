@@ -72,7 +72,10 @@ ERRORS = [
     (["--trainer.max_steps=-5"], "`max_steps` must be a non-negative integer or -1 (infinite steps). You passed in -5"),
     (["--trainer.check_val_every_n_epoch=0"], "trainer.check_val_every_n_epoch must be at least 1, or null, got 0"),
     (["--model.generator_optimizer.lr=-1"], "generator_optimizer: Invalid learning rate: -1"),
-    (["--model.discriminator_optimizer.capturable=true"], "discriminator_optimizer: If capturable=True, params"),
+    (
+        ["--model.discriminator_optimizer.fused=true", "--model.discriminator_optimizer.foreach=true"],
+        "discriminator_optimizer: `fused` and `foreach` cannot be `True` together",
+    ),
     (["--model.generator_norms=null"], "model.generator_norms: expected list, got None"),
     (["--trainer.precision=17"], "trainer.precision: expected 64, 32, 16 or"),
     (["--seed_everything=-3"], "seed_everything must be a number between 0 and 4294967295, got -3"),
