@@ -1,0 +1,298 @@
+"""How fast GANs train: through `train.py`, in a bare loop over the same step, and in the loop that is usually written.
+
+    python -m benchmarks.training --threads 2
+
+Three contenders take turns in one process, on the shipped CIFAR-10 configurations with random images:
+
+- train.py: the command line, with logger, progress bar and the callbacks at their own rhythm, evaluation left out;
+- bare: the same mathematics without a framework: the loop that `train.py` can at best be as fast as;
+- usual: what GAN code usually does: eager float32, contiguous images, real and fake ones judged apart, losses read in
+  every step, a DataLoader with workers that transforms image by image.
+
+A step is a generator step with its `discriminator_steps` updates. Printed are the medians over the rounds in
+milliseconds, with the quartiles; train.py's (real) images a second; its utilization: the operations of the plain
+networks' matrix products over its time, relative to what one large product reaches in bfloat16; and the most memory
+that the process had at once in train.py's turn (Linux).
+"""
+
+import argparse
+import copy
+import itertools
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pytorch_lightning import Callback
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from gan.cli import CLI
+from gan.data import ImageData
+from gan.data.decode import Frame
+from gan.data.sources import MemorySource
+from gan.module import GAN
+
+BATCH = 64
+CONFIGS = Path(__file__).parent.parent / "configs"
+NETWORKS = {"SNGAN-CNN": "sngan_cnn", "DCGAN": "dcgan", "SNGAN-ResNet": "sngan_resnet"}
+NORMS = "Spectral", "Batch", "Conv"
+WARM_UP = 3
+
+
+class RandomImages(ImageData):
+    """Random RGB images of 32 pixels, in memory."""
+
+    def __init__(self, batch_size: int = BATCH, flip: bool = True) -> None:
+        super().__init__(batch_size, flip, Frame(size=32, channels=3), num_classes=10, name="random")
+
+    def open(self, split: str) -> MemorySource:
+        """Return 10,000 images."""
+        draws = torch.Generator().manual_seed(0)
+        images = torch.randint(256, (10_000, 3, 32, 32), dtype=torch.uint8, generator=draws)
+        return MemorySource(images, torch.randint(10, (10_000,), generator=draws))
+
+
+class Stopwatch(Callback):
+    """Keeps the module that was trained and the seconds a step took, the first few steps left out."""
+
+    latest: "Stopwatch"
+
+    def __init__(self) -> None:
+        Stopwatch.latest = self
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Start after the warm-up; stop at the end."""
+        if trainer.global_step == WARM_UP:
+            self._since = time.perf_counter()
+        if trainer.global_step == trainer.max_steps:
+            self.seconds = (time.perf_counter() - self._since) / (trainer.max_steps - WARM_UP)
+            self.module: GAN = pl_module
+
+
+def train(network: str, norm: str, discriminator_steps: int, steps: int, threads: int) -> Stopwatch:
+    """Run `train.py` for some steps."""
+    with tempfile.TemporaryDirectory() as root:
+        sys.argv = [
+            "train.py",
+            "fit",
+            *("--config", str(CONFIGS / "cifar10" / f"{NETWORKS[network]}.yaml")),
+            f"--data={RandomImages.__module__}.RandomImages",
+            f"--data.batch_size={BATCH}",
+            f"--model.discriminator_norms=[{norm}]",
+            f"--model.discriminator_steps={discriminator_steps}",
+            "--model.decay=null",
+            f"--trainer.max_steps={steps + WARM_UP}",
+            f"--trainer.default_root_dir={root}",
+            f"--trainer.callbacks+={Stopwatch.__module__}.Stopwatch",
+        ]
+        CLI()
+    torch.set_num_threads(threads)
+    return Stopwatch.latest
+
+
+def bare(gan: GAN) -> Iterator[None]:
+    """Make one generator step after the other, with nothing around it."""
+    generator, discriminator, loss, n_dis = gan.generator, gan.discriminator, gan.loss, gan.discriminator_steps
+    average = copy.deepcopy(generator).requires_grad_(False)
+    for_generator, for_discriminator = (
+        torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.0, 0.9), fused=True)
+        for network in (generator, discriminator)
+    )
+    source = RandomImages().open("train")
+
+    def fakes(count: int) -> Tensor:
+        images: Tensor = generator(torch.randn(count, generator.latent_dim), None)
+        return images
+
+    autocast = torch.autocast("cpu", torch.bfloat16)
+    while True:
+        discriminator.requires_grad_(True)
+        for _ in range(n_dis):
+            indices = torch.randint(len(source), (BATCH,))
+            real = source.images[indices].to(memory_format=torch.channels_last).float().div_(127.5).sub_(1)
+            with autocast:
+                with torch.no_grad():
+                    fake = fakes(BATCH)
+                if gan.joint_pass:
+                    judged = discriminator(torch.cat([real, fake]), None).float().chunk(2)
+                else:
+                    judged = [discriminator(images, None).float() for images in (real, fake)]
+            for_discriminator.zero_grad()
+            loss.discriminator(*judged).backward()
+            for_discriminator.step()
+        discriminator.requires_grad_(False)
+        with autocast:
+            logits = discriminator(fakes(BATCH * gan.generator_batch_ratio), None).float()
+        for_generator.zero_grad()
+        loss.generator(logits).backward()
+        for_generator.step()
+        torch._foreach_lerp_(list(average.parameters()), list(generator.parameters()), 1e-3)
+        yield
+
+
+class TransformedImages(Dataset[tuple[Tensor, int]]):
+    """What torchvision's CIFAR-10 with the usual transforms yields."""
+
+    def __init__(self) -> None:
+        from torchvision import transforms  # type: ignore[import-untyped]
+
+        source = RandomImages().open("train")
+        self.images: np.ndarray[Any, np.dtype[np.uint8]] = source.images.permute(0, 2, 3, 1).contiguous().numpy()
+        steps = [transforms.RandomHorizontalFlip(), transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)]
+        self.transform = transforms.Compose(steps)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        from PIL import Image
+
+        return self.transform(Image.fromarray(self.images[index])), 0
+
+
+def usual(gan: GAN) -> Iterator[None]:
+    """Make one generator step after the other as GAN code usually does."""
+    generator, discriminator, loss = (copy.deepcopy(each) for each in (gan.generator, gan.discriminator, gan.loss))
+    for network in generator, discriminator:
+        network.to(memory_format=torch.contiguous_format).requires_grad_(True)
+    average = copy.deepcopy(generator)
+    for_generator = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.0, 0.9))
+    for_discriminator = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.0, 0.9))
+    loader = DataLoader(TransformedImages(), BATCH, shuffle=True, num_workers=2, drop_last=True)
+    batches = itertools.chain.from_iterable(itertools.repeat(loader))
+    while True:
+        for _ in range(gan.discriminator_steps):
+            real, _ = next(batches)
+            fake = generator(torch.randn(BATCH, generator.latent_dim), None).detach()
+            lost = loss.discriminator(discriminator(real, None), discriminator(fake, None))
+            for_discriminator.zero_grad()
+            lost.backward()
+            for_discriminator.step()
+            lost.item()
+        z = torch.randn(BATCH * gan.generator_batch_ratio, generator.latent_dim)
+        lost = loss.generator(discriminator(generator(z, None), None))
+        for_generator.zero_grad()
+        lost.backward()
+        for_generator.step()
+        lost.item()
+        with torch.no_grad():
+            for slow, fast in zip(average.parameters(), generator.parameters(), strict=True):
+                slow.copy_(slow * 0.999 + fast * 0.001)
+        yield
+
+
+def seconds_a_step(loop: Iterator[None], steps: int) -> float:
+    """Return the seconds a step of a loop takes, after the warm-up."""
+    for _ in range(WARM_UP):
+        next(loop)
+    since = time.perf_counter()
+    for _ in range(steps):
+        next(loop)
+    return (time.perf_counter() - since) / steps
+
+
+def operations(gan: GAN) -> float:
+    """Return the operations (two a multiply-add) of one step's convolutions and products, of the plain networks.
+
+    A backward pass counts twice its forward pass; the gradient in the images is left out for the discriminator's first
+    layer when the discriminator learns, and that in the weights when the generator does.
+    """
+    from gan.description import build
+
+    generator, discriminator = (build(gan.description[name], nn.Module) for name in ("generator", "discriminator"))
+
+    def count(run: Callable[[], Tensor]) -> int:
+        with FlopCounterMode(display=False) as counter:
+            run().float().sum().backward()
+        return counter.get_total_flops()
+
+    def forward(run: Callable[[], object]) -> int:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            run()
+        return counter.get_total_flops()
+
+    z, images = torch.randn(BATCH, generator.latent_dim), torch.randn(2 * BATCH, 3, 32, 32)
+    learn_discriminator = forward(lambda: generator(z, None)) + count(lambda: discriminator(images, None))
+    discriminator.requires_grad_(False)
+    z = torch.randn(BATCH * gan.generator_batch_ratio, generator.latent_dim)
+    return gan.discriminator_steps * learn_discriminator + count(lambda: discriminator(generator(z, None), None))
+
+
+def matrix_rate(dtype: torch.dtype, size: int = 2048) -> float:
+    """Return the operations a second of the best of several large matrix products."""
+    a, b = torch.randn(2, size, size).to(dtype).unbind()
+    seconds = []
+    for _ in range(8):
+        since = time.perf_counter()
+        F.linear(a, b)
+        seconds.append(time.perf_counter() - since)
+    return 2 * size**3 / min(seconds)
+
+
+def forget_peak() -> None:
+    """Let Linux measure the peak of the process' memory anew."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak() -> float:
+    """Return the most memory that the process had at once since then, in MiB."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 2**10
+
+
+def cell(seconds: list[float]) -> str:
+    """Return the median and the quartiles, in milliseconds."""
+    low, _, high = quantiles([1e3 * value for value in seconds], n=4)
+    return f"{1e3 * median(seconds):.0f} ({low:.0f}-{high:.0f})"
+
+
+def compare(network: str, norm: str, discriminator_steps: int, arguments: argparse.Namespace) -> str:
+    """Let the contenders take turns; return a line of the table."""
+    times: dict[str, list[float]] = {"train.py": [], "bare": [], "usual": []}
+    for _ in range(arguments.rounds):
+        forget_peak()
+        watch = train(network, norm, discriminator_steps, arguments.steps, arguments.threads)
+        memory = peak()
+        times["train.py"].append(watch.seconds)
+        for name, loop in ("bare", bare), ("usual", usual):
+            times[name].append(seconds_a_step(loop(watch.module), arguments.steps))
+    ours, floor, theirs = (median(values) for values in times.values())
+    rate = BATCH * discriminator_steps / ours
+    utilization = operations(watch.module) / ours / matrix_rate(torch.bfloat16)
+    cells = [*map(cell, times.values()), f"{floor / ours:.2f}", f"{theirs / ours:.2f}", f"{rate:.0f}"]
+    return f"| {network}, {norm}, {discriminator_steps} | {' | '.join(cells)} | {utilization:.0%} | {memory:.0f} |"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=10, help="of each block")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--networks", nargs="*", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--norms", nargs="*", choices=NORMS, default=NORMS)
+    parser.add_argument("--discriminator_steps", nargs="*", type=int, default=[1, 5])
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    rates = [
+        f"{matrix_rate(dtype) / 1e9:.0f} ({name})"
+        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
+    ]
+    machine = f"{arguments.threads} threads, matrix products: {', '.join(rates)} GFLOP/s"
+    print(f"torch {torch.__version__}, batch {BATCH}, {machine}")
+    contenders = "train.py, ms | bare, ms | usual, ms | bare / train.py | usual / train.py"
+    print(f"| network, norm of D, D's steps | {contenders} | images/s | utilization | MiB |\n{'| --- ' * 9}|")
+    for case in itertools.product(arguments.networks, arguments.norms, arguments.discriminator_steps):
+        print(compare(*case, arguments), flush=True)
+
+
+if __name__ == "__main__":
+    main()
