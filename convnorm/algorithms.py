@@ -1,18 +1,26 @@
 """The preconditioned, cropped and strided output of a convolution, by the algorithm that is cheapest for its sizes."""
 
 import math
+from collections.abc import Callable
 from types import EllipsisType
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from convnorm.bicomplex import basis, mix_few
 from convnorm.fourier import plan
 from convnorm.functional import precondition
 from convnorm.geometry import CONVOLVE, CONVOLVE_TRANSPOSED, Convolution, Geometry, rows
 from convnorm.mixing import mix
 
-FFT_COST = 1000  # of a number's way through both FFTs, in operations of a matrix product
-CONVOLUTION_COST = 0.4  # of a convolution's operation, likewise (oneDNN's AVX-512 kernels against MKL's AVX2 on AMD)
+# In operations of a matrix product, measured on CPUs:
+FFT_COST = 1000  # a number's way through both FFTs
+CONVOLUTION_COST = 0.4  # a convolution's operation (oneDNN's AVX-512 kernels against MKL's AVX2 on AMD)
+REORDER_COST = 150  # a number's way to its place in the bicomplex image
+MATRIX_COST = 85  # an entry of the kernels' bicomplex matrices, in uses of it
+
+Algorithm: TypeAlias = Callable[[Convolution, Tensor, Tensor, Tensor, Geometry], Tensor]
 
 
 def convolve_preconditioned(layer: Convolution, x: Tensor, kernels: Tensor, spectrum: Tensor, grid: Geometry) -> Tensor:
@@ -34,34 +42,47 @@ def convolve_preconditioned(layer: Convolution, x: Tensor, kernels: Tensor, spec
     spectrum = spectrum / level
     # Of order one: half precision neither overflows nor vanishes.
     kernels = kernels.to(spectrum.dtype) * level.unsqueeze(1)
-    if _mixing_is_cheaper(layer, x, grid):
-        return _mix(x, kernels, spectrum, grid)
+    costs = _costs(layer, x, grid)
+    return min(costs, key=lambda algorithm: costs[algorithm])(layer, x, kernels, spectrum, grid)
+
+
+def _costs(layer: Convolution, x: Tensor, grid: Geometry) -> dict[Algorithm, float]:
+    """Return what each algorithm that can do it costs per number of the grid, in operations of a matrix product.
+
+    Mixing pays for the kernels' transforms, so it needs a batch.
+    """
+    if x.dim() != 4 or len(grid.size) != 2 or layer.groups > 1:
+        return {_filter: 0}
+    batch, inputs, outputs, taps = len(x), layer.in_channels, layer.out_channels, math.prod(layer.kernel_size)
+    ways = len(grid.image[1]) * inputs + len(grid.window[1]) * outputs
+    return {
+        _filter: batch * outputs * (2 * taps * inputs * CONVOLUTION_COST + FFT_COST),
+        _mix: batch * 8 * ways + 3 * inputs * outputs * (batch + 2 * taps),
+        _mix_few: batch * (4 * ways + REORDER_COST * inputs) + 8 * inputs * outputs * (batch + MATRIX_COST),
+    }
+
+
+def _filter(layer: Convolution, x: Tensor, kernels: Tensor, spectrum: Tensor, grid: Geometry) -> Tensor:
     y = precondition(_convolve_fully(layer, x, kernels, grid), spectrum)
     window: list[slice | EllipsisType] = [slice(places.start, places.stop, places.step) for places in grid.window]
     return y[tuple([..., *window])]
 
 
-def _mixing_is_cheaper(layer: Convolution, x: Tensor, grid: Geometry) -> bool:
-    """Compare what the two algorithms cost per number of the grid, in operations of a matrix product.
-
-    Measured on a CPU; mixing pays for the kernels' transforms, so it needs a batch.
-    """
-    if x.dim() != 4 or len(grid.size) != 2 or layer.groups > 1:
-        return False
-    batch, inputs, outputs, taps = len(x), layer.in_channels, layer.out_channels, math.prod(layer.kernel_size)
-    ways = 8 * (len(grid.image[1]) * inputs + len(grid.window[1]) * outputs)
-    mixing = batch * ways + 3 * inputs * outputs * (batch + 2 * taps)
-    filtering = batch * outputs * (2 * taps * inputs * CONVOLUTION_COST + FFT_COST)
-    return mixing < filtering
+def _mix(layer: Convolution, x: Tensor, kernels: Tensor, spectrum: Tensor, grid: Geometry) -> Tensor:
+    return _without_autocast(x, kernels, lambda x: mix(x, kernels, spectrum, plan(grid, x.dtype, x.device)))
 
 
-def _mix(x: Tensor, kernels: Tensor, spectrum: Tensor, grid: Geometry) -> Tensor:
-    device, dtype = x.device, x.dtype
-    if torch.is_autocast_enabled(device.type):
-        dtype = torch.get_autocast_dtype(device.type)
-    constants = plan(grid, dtype, device)
-    with torch.autocast(device.type, enabled=False):
-        y = mix(x.to(dtype), kernels, spectrum, constants)
+def _mix_few(layer: Convolution, x: Tensor, kernels: Tensor, spectrum: Tensor, grid: Geometry) -> Tensor:
+    return _without_autocast(x, kernels, lambda x: mix_few(x, kernels, spectrum, basis(grid, x.dtype, x.device)))
+
+
+def _without_autocast(x: Tensor, kernels: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
+    """Run on x in autocast's precision, and return what comes out in the memory format of x or of the kernels."""
+    kind, dtype = x.device.type, x.dtype
+    if torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+    with torch.autocast(kind, enabled=False):
+        y = run(x.to(dtype))
     channels_last = _is_channels_last(x) or _is_channels_last(kernels)
     return y.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 

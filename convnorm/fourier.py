@@ -10,9 +10,10 @@ axis are the same at all frequencies f of the first, but for the one or two f th
 Letters: F frequencies of the first axis, P points; H, W an image's axes, H', W' its output's.
 """
 
+import functools
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -52,26 +53,34 @@ class Plan(NamedTuple):
     synthesis: Tensor
 
 
-_plans: dict[tuple[Geometry, torch.dtype, torch.device], Plan] = {}
+Constants = TypeVar("Constants", bound=tuple[Any, ...])
 
 
-def plan(grid: Geometry, dtype: torch.dtype, device: torch.device) -> Plan:
-    """Return the constants of a layer on its grid, in `dtype`.
+def kept(
+    make: Callable[[Geometry, torch.dtype, torch.device], Constants],
+) -> Callable[[Geometry, torch.dtype, torch.device], Constants]:
+    """Keep the constants that a function makes for the next call, but not while a compiler traces.
 
-    They are kept for the next call, but not while a compiler traces: what it computes here are not numbers.
+    What it computes there are not numbers.
     """
-    if torch.compiler.is_compiling():
-        return _plan(grid, dtype, device)
-    key = grid, dtype, device
-    if key not in _plans:
-        with torch.inference_mode(False):
-            made = _plan(grid, dtype, device)
-        if type(made.analysis) is not Tensor:
-            return made
-        if len(_plans) == KEPT:
-            del _plans[next(iter(_plans))]
-        _plans[key] = made
-    return _plans[key]
+    made: dict[tuple[Geometry, torch.dtype, torch.device], Constants] = {}
+
+    @functools.wraps(make)
+    def get(grid: Geometry, dtype: torch.dtype, device: torch.device) -> Constants:
+        if torch.compiler.is_compiling():
+            return make(grid, dtype, device)
+        key = grid, dtype, device
+        if key not in made:
+            with torch.inference_mode(False):
+                constants = make(grid, dtype, device)
+            if type(constants[-1]) is not Tensor:
+                return constants
+            if len(made) == KEPT:
+                del made[next(iter(made))]
+            made[key] = constants
+        return made[key]
+
+    return get
 
 
 def split(taps: Tensor, dtype: torch.dtype) -> Tensor:
@@ -87,7 +96,9 @@ def split(taps: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.cat([high, (taps - high.float()).to(dtype), high])
 
 
-def _plan(grid: Geometry, dtype: torch.dtype, device: torch.device) -> Plan:
+@kept
+def plan(grid: Geometry, dtype: torch.dtype, device: torch.device) -> Plan:
+    """Return the constants of a layer on its grid, in `dtype`."""
     (n, m), image, taps, window = grid.size, grid.image, grid.taps, grid.window
     second = {real: _second_axis(m, image[1], window[1], real) for real in (False, True)}
     shared = {real: [matrix.to(device, dtype) for matrix in maps] for real, (_, _, *maps) in second.items()}
@@ -109,12 +120,21 @@ def _wave(n: int, frequencies: Sequence[int], places: range) -> Tensor:
     return torch.complex(angle.cos(), angle.sin())
 
 
+def parts(n: int, places: range) -> Tensor:
+    """Return the real and the imaginary part of exp(-2 pi i f p / n) for f up to n / 2, (2, F, places)."""
+    wave = _wave(n, range(n // 2 + 1), places)
+    return torch.stack([wave.real, wave.imag])
+
+
+def real_basis(n: int, places: range) -> Tensor:
+    """Return the orthonormal transform of a real signal, (2, F, places): a frequency stands for its conjugate too."""
+    norm = torch.tensor([[math.sqrt((1 if 2 * f % n == 0 else 2) / n)] for f in range(n // 2 + 1)], dtype=torch.float64)
+    return parts(n, places) * norm
+
+
 def _first_axis(n: int, places: range) -> Tensor:
-    """Return the orthonormal transform of a real signal, frequencies and their conjugates taken together."""
-    frequencies = range(n // 2 + 1)
-    norm = torch.tensor([[math.sqrt((1 if 2 * f % n == 0 else 2) / n)] for f in frequencies], dtype=torch.float64)
-    wave = _wave(n, frequencies, places) * norm
-    return torch.stack([wave.real, wave.imag], 1).flatten(0, 1)
+    """Return the transform of a real signal, real and imaginary parts in turn, (2F, places)."""
+    return real_basis(n, places).transpose(0, 1).flatten(0, 1)
 
 
 def _second_axis(n: int, image: range, window: range, real: bool) -> tuple[list[int], list[int], Tensor, Tensor]:

@@ -21,6 +21,7 @@ def fresh_compiler() -> None:
 
 
 @pytest.mark.parametrize("name", ["k3", "k4s2", "k1", "transposed k4s2"])
+@pytest.mark.usefixtures("algorithm")
 def test_compiles_to_one_graph(name: str) -> None:
     norm = ConvNorm(copy.deepcopy(LAYERS[name]))
     compiled = torch.compile(copy.deepcopy(norm), fullgraph=True)
@@ -41,6 +42,7 @@ def test_exports(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["k3", "k4s2", "k1", "grouped"])
+@pytest.mark.usefixtures("algorithm")
 def test_onnx_runs_and_agrees(name: str, tmp_path: Path) -> None:
     norm, x = ConvNorm(copy.deepcopy(LAYERS[name])).eval(), image(LAYERS[name])
     file = tmp_path / "layer.onnx"

@@ -42,9 +42,8 @@ def through_linear_algebra(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", FLAT)
-@pytest.mark.parametrize("cost", [float("inf"), float("-inf")], ids=["mixing", "fft"])
-def test_it_is_what_linear_algebra_says(name: str, cost: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convnorm.algorithms.FFT_COST", cost)
+@pytest.mark.usefixtures("algorithm")
+def test_it_is_what_linear_algebra_says(name: str) -> None:
     layer = copy.deepcopy(LAYERS[name]).double()
     x = torch.randn(2, layer.in_channels, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     layer.bias = None
@@ -52,6 +51,7 @@ def test_it_is_what_linear_algebra_says(name: str, cost: float, monkeypatch: pyt
 
 
 @all_layers
+@pytest.mark.usefixtures("algorithm")
 def test_gradient_in_the_weight_with_the_spectrum_frozen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     norm = ConvNorm(copy.deepcopy(LAYERS[name]).double())
     frozen: dict[tuple[int, ...], Tensor] = {}
@@ -69,16 +69,16 @@ def test_gradient_in_the_weight_with_the_spectrum_frozen(name: str, monkeypatch:
 
 
 @all_layers
-def test_both_algorithms_agree_in_single_precision(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    norm = ConvNorm(copy.deepcopy(LAYERS[name]))
-    x, found = image(norm.layer), []
-    for cost in float("inf"), float("-inf"):
-        monkeypatch.setattr("convnorm.algorithms.FFT_COST", cost)
-        leaf = x.clone().requires_grad_()
+@pytest.mark.usefixtures("algorithm")
+def test_algorithms_agree_in_single_precision(name: str) -> None:
+    single = ConvNorm(copy.deepcopy(LAYERS[name]))
+    found = []
+    for norm in single, copy.deepcopy(single).double():
+        leaf = image(norm.layer).to(norm.layer.weight.dtype).requires_grad_()
         y = norm(leaf)
         found.append((y, *torch.autograd.grad(y.square().sum(), [leaf, norm.layer.weight, norm.affine.weight])))
-    for mixed, filtered in zip(*found, strict=True):
-        assert (mixed - filtered).norm() < 1e-5 * filtered.norm()
+    for ours, exact in zip(*found, strict=True):
+        assert (ours - exact).norm() < 1e-5 * exact.norm()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
