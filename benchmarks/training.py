@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
+from gan.allocator import keep_freed_memory
 from gan.cli import CLI
 from gan.data import ImageData
 from gan.data.decode import Frame
@@ -281,6 +282,7 @@ def main() -> None:
     parser.add_argument("--norms", nargs="*", choices=NORMS, default=NORMS)
     parser.add_argument("--discriminator_steps", nargs="*", type=int, default=[1, 5])
     arguments = parser.parse_args()
+    keep_freed_memory()  # as train.py does
     torch.set_num_threads(arguments.threads)
     rates = [
         f"{matrix_rate(dtype) / 1e9:.0f} ({name})"

@@ -19,6 +19,7 @@ from gan.data import ImageData
 from gan.errors import one_line
 from gan.metrics import Evaluation
 from gan.module import GAN
+from gan.precision import fastest_precision
 from gan.randomness import MAX_SEED
 from gan.runs import RunLogger, changes_since, checkpoint_path, newest_checkpoint, newest_run
 from gan.strategy import use_as_default
@@ -92,8 +93,10 @@ class CLI(LightningCLI):
         """Do not let a checkpoint file override the command line, as LightningCLI would."""
 
     def before_instantiate_classes(self) -> None:
-        """Find out what `--ckpt_path last` means."""
+        """Find out what is left open: the precision, and what `--ckpt_path last` means."""
         config = self.config[self.subcommand]
+        if config.trainer.precision is None and config.trainer.plugins is None:
+            config.trainer.precision = fastest_precision(config.trainer.accelerator)
         if config.ckpt_path is None and self.subcommand != "fit" and not self._scores_images(config):
             raise ValueError(f"{self.subcommand} needs --ckpt_path: a checkpoint file, or `last`")
         if config.ckpt_path == "last":

@@ -16,14 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
 
-import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 import convnorm
-from gan.strategy import sum_over_processes
+from gan.batch_norm import BatchNorm
 
 LAYERS: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
 Network = TypeVar("Network", bound=nn.Module)
@@ -189,42 +187,6 @@ def normalize(network: Network, norms: Sequence[Norm]) -> Network:
     for name, child in network.named_children():
         setattr(network, name, convnorm.convert(child, replacement))
     return network
-
-
-class BatchNorm(nn.BatchNorm2d):
-    """Batch normalization whose batch is that of all processes together, on any device.
-
-    In training the statistics are summed over the processes of `torch.distributed` if there are several, with
-    gradients: n processes compute what one with the whole batch would, and hold the same running statistics.
-    """
-
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Normalize (N, C, H, W); the labels are not used."""
-        if self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            return self._forward_over_processes(x)
-        return super().forward(x)
-
-    def _forward_over_processes(self, x: Tensor) -> Tensor:
-        summand = x if x.dtype.itemsize >= 4 else x.float()  # sums of half precision numbers overflow and lose digits
-        count = x.numel() // x.shape[1] * dist.get_world_size()
-        mean = sum_over_processes(summand.sum((0, 2, 3))) / count
-        centred = summand - mean[:, None, None]
-        var = sum_over_processes(centred.square().sum((0, 2, 3))) / count
-        self._track(mean, var * count / (count - 1))
-        normalized = centred * (var + self.eps).rsqrt()[:, None, None]
-        if self.affine:
-            normalized = normalized * self.weight[:, None, None] + self.bias[:, None, None]
-        return normalized.to(x.dtype)
-
-    @torch.no_grad()
-    def _track(self, mean: Tensor, unbiased_var: Tensor) -> None:
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        assert self.momentum is not None
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-        self.running_var.lerp_(unbiased_var.to(self.running_var.dtype), self.momentum)
-        self.num_batches_tracked.add_(1)
 
 
 class ConditionalBatchNorm(nn.Module):

@@ -57,7 +57,7 @@ class Progress(ProgressBar):
             return
         values = f"D {float(outputs['loss/discriminator']):.3f}  G {float(outputs['loss/generator']):.3f}"
         speed = f"{self._images / (now - self._since):.0f} images/s"
-        self._bar.update(self._training, completed=trainer.global_step, values=f"{values}  {speed}")
+        self._bar.update(self._training, completed=trainer.global_step, values=f"{values}  {speed}", refresh=True)
         self._since, self._images = now, 0
 
     def evaluation_progress(self, done: int, total: int) -> None:
@@ -67,7 +67,7 @@ class Progress(ProgressBar):
             return
         if self._evaluation is None:
             self._evaluation = self._add("evaluation", total)
-        self._bar.update(self._evaluation, completed=done, total=total)
+        self._bar.update(self._evaluation, completed=done, total=total, refresh=True)
         if done >= total:
             self._bar.remove_task(self._evaluation)
             self._evaluation = None
@@ -100,7 +100,8 @@ class Progress(ProgressBar):
             MofNCompleteColumn(),
             TextColumn("{task.fields[values]}"),
         )
-        self._bar = RichProgress(*columns, TimeRemainingColumn(), console=self._console)
+        # Without a thread of its own, which would interrupt the training ten times a second.
+        self._bar = RichProgress(*columns, TimeRemainingColumn(), console=self._console, auto_refresh=False)
         self._evaluation = None
         self._bar.start()
 

@@ -146,6 +146,15 @@ def test_a_run_leaves_all_that_is_promised_and_its_config_repeats_it(train):
     assert all(torch.equal(a, b) for a, b in zip(*(s["state_dict"].values() for s in states), strict=True))
 
 
+@pytest.mark.parametrize(("asked", "saved"), [("null", "64-true"), ("bf16-mixed", "bf16-mixed")])
+def test_a_precision_left_open_is_the_fastest_and_is_saved(asked, saved, train, monkeypatch):
+    monkeypatch.setattr(cli, "fastest_precision", lambda accelerator: "64-true")
+    run = train(*small("--trainer.max_steps=1", f"--trainer.precision={asked}")) / "quickstart" / "version_0"
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["precision"] == saved
+    weights = torch.load(checkpoints(run)[1], weights_only=True)["state_dict"]["generator.project.weight"]
+    assert (weights.dtype == torch.float64) == (saved == "64-true")
+
+
 def test_last_continues_in_the_same_folder(train):
     train(*small("--trainer.max_steps=2"))
     with pytest.warns(UserWarning, match="not the checkpoint's: trainer.max_steps was 2, is 4"):
