@@ -12,6 +12,7 @@ from torch import nn
 from convnorm import ConvNorm, convert
 
 pytestmark = pytest.mark.slow
+K3 = [("k3", "_filter"), ("k3", "_mix"), ("k3", "_mix_few")]
 EXPORTED = "k3", "k4s2", "k1", "same", "grouped", "reflect", "transposed k4s2", "1d", "3d"
 
 
@@ -20,7 +21,11 @@ def fresh_compiler() -> None:
     torch.compiler.reset()  # compiled code counts against a limit for each function
 
 
-@pytest.mark.parametrize("name", ["k3", "k4s2", "k1", "transposed k4s2"])
+@pytest.mark.parametrize(
+    ("name", "algorithm"),
+    [*K3, ("k4s2", "_mix"), ("transposed k4s2", "_mix"), ("k1", "_filter")],
+    indirect=["algorithm"],
+)
 @pytest.mark.usefixtures("algorithm")
 def test_compiles_to_one_graph(name: str) -> None:
     norm = ConvNorm(copy.deepcopy(LAYERS[name]))
@@ -41,7 +46,9 @@ def test_exports(name: str) -> None:
     torch.testing.assert_close(program.module()(x), norm(x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["k3", "k4s2", "k1", "grouped"])
+@pytest.mark.parametrize(
+    ("name", "algorithm"), [*K3, ("k4s2", "_mix"), ("grouped", "_filter"), ("k1", "_filter")], indirect=["algorithm"]
+)
 @pytest.mark.usefixtures("algorithm")
 def test_onnx_runs_and_agrees(name: str, tmp_path: Path) -> None:
     norm, x = ConvNorm(copy.deepcopy(LAYERS[name])).eval(), image(LAYERS[name])
