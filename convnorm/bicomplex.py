@@ -18,6 +18,7 @@ from torch.autograd.function import FunctionCtx
 
 from convnorm.fourier import kept, parts, real_basis
 from convnorm.geometry import Geometry
+from convnorm.gradients import gradients_with_graph
 
 
 class Basis(NamedTuple):
@@ -42,14 +43,17 @@ class Basis(NamedTuple):
 def basis(grid: Geometry, dtype: torch.dtype, device: torch.device) -> Basis:
     """Return the constants of a layer on its grid, for images in `dtype`."""
     (n, m), image, taps, window = grid.size, grid.image, grid.taps, grid.window
-    rows, columns = ([real_basis(n, places[0]), real_basis(m, places[1])] for places in (image, window))
+    of_image, of_window = ([real_basis(n, places[0]), real_basis(m, places[1])] for places in (image, window))
     kernel = torch.einsum("pfu,qgv->pqfguv", parts(n, taps[0]), parts(m, taps[1])).flatten(0, 3).flatten(1)
     unit = torch.tensor([[[1, 0], [0, -1]], [[0, 1], [1, 0]]], dtype=torch.float64)  # (row, column, part) of a + bi
     matrix = torch.einsum("abp,cdq->acbdpq", unit, unit).flatten(0, 3).flatten(1)
     exact = torch.promote_types(dtype, torch.float32)
     return Basis(
-        (rows[0].transpose(0, 1).flatten(0, 1).to(device, dtype), rows[1].flatten(0, 1).to(device, dtype)),
-        (columns[0].transpose(0, 1).flatten(0, 1).T.to(device, dtype), columns[1].flatten(0, 1).T.to(device, dtype)),
+        (of_image[0].transpose(0, 1).flatten(0, 1).to(device, dtype), of_image[1].flatten(0, 1).to(device, dtype)),
+        (
+            of_window[0].transpose(0, 1).flatten(0, 1).T.to(device, dtype),
+            of_window[1].flatten(0, 1).T.to(device, dtype),
+        ),
         kernel.to(device, exact),
         matrix.to(device, exact),
         (-torch.arange(m // 2 + 1, device=device)) % m,
@@ -115,14 +119,12 @@ class _Product(torch.autograd.Function):
         ctx.constants = inputs[3]  # type: ignore[attr-defined]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         image, weight, spectrum = ctx.saved_tensors
         needed = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled():  # a graph of the gradient is wanted, for a gradient penalty
-            wanted = [tensor for tensor, need in zip((image, weight), needed, strict=True) if need]
             z = _product(image, weight, spectrum, ctx.constants)
-            found = iter(torch.autograd.grad(z, wanted, grad, create_graph=True))
-            return next(found) if needed[0] else None, next(found) if needed[1] else None, None, None
+            return *gradients_with_graph(z, (image, weight), needed, grad), None, None
         with torch.enable_grad():
             leaf = weight.detach().requires_grad_()
             kernels = _kernels(leaf, spectrum, ctx.constants).to(image.dtype)

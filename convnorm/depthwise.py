@@ -10,6 +10,7 @@ from torch.autograd.function import FunctionCtx
 from torch.nn.grad import conv2d_weight
 
 from convnorm.geometry import CONVOLVE
+from convnorm.gradients import gradients_with_graph
 
 # oneDNN's gradient in so many columns, and in no more rows than the image has, is fast. In bfloat16 that in 5x3 taps
 # took 1 ms, that in 3x5 took 33; for images of four rows that in 3x3 took 0.2, that in 5x3 took 12.
@@ -52,9 +53,7 @@ class _Depthwise(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         saved, needed = ctx.saved_tensors, ctx.needs_input_grad
         if torch.is_grad_enabled():  # a graph of the gradient is wanted, for a gradient penalty
-            wanted = [tensor for tensor, need in zip(saved, needed, strict=True) if need]
-            found = iter(torch.autograd.grad(_convolve(*saved), wanted, grad, create_graph=True))
-            return tuple(next(found) if need else None for need in needed)
+            return gradients_with_graph(_convolve(*saved), saved, needed, grad)
         x, weight, _ = saved
         return (
             _convolve(grad, weight.flip(2, 3), None) if needed[0] else None,

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from convnorm.fourier import Plan, Points, split
+from convnorm.gradients import gradients_with_graph
 
 
 def mix(x: Tensor, weight: Tensor, spectrum: Tensor, plan: Plan) -> Tensor:
@@ -110,14 +111,11 @@ class _Columns(torch.autograd.Function):
         ctx.plan = inputs[3]  # type: ignore[attr-defined]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         u, taps, v = ctx.saved_tensors
         if torch.is_grad_enabled():  # a graph of the gradient is wanted, for a gradient penalty
             z = _columns(u, taps, v, ctx.plan)
-            wanted = [tensor for tensor, needed in zip((u, taps), ctx.needs_input_grad[:2], strict=True) if needed]
-            found = iter(torch.autograd.grad(z, wanted, grad, create_graph=True))
-            grad_u, grad_taps = (next(found) if needed else None for needed in ctx.needs_input_grad[:2])
-            return grad_u, grad_taps, None, None
+            return *gradients_with_graph(z, (u, taps), ctx.needs_input_grad[:2], grad), None, None
         return *_gradients(u, taps, v, ctx.plan, grad, ctx.needs_input_grad), None, None
 
 

@@ -63,12 +63,8 @@ class _OverProcesses(torch.autograd.Function):
         sums = torch.stack([of_weight, of_bias])
         dist.all_reduce(sums)
         sums /= x.numel() // x.shape[1] * dist.get_world_size()
-        inverse = (var + ctx.eps).rsqrt()
-        scale = inverse if weight is None else inverse * weight
-        slope = scale * inverse * sums[0]
-        offset = scale * sums[1] - slope * mean
-        slope, offset = (each.to(x.dtype)[:, None, None] for each in (slope, offset))
-        grad_x -= torch.addcmul(offset, x, slope)
+        scale = (var + ctx.eps).rsqrt() * (1 if weight is None else weight)
+        grad_x -= F.batch_norm(x, mean, var, scale * sums[0], scale * sums[1], training=False, eps=ctx.eps)
         return grad_x, None if weight is None else of_weight, None if weight is None else of_bias, None
 
 

@@ -1,0 +1,22 @@
+"""What the hand-written backward passes share."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def gradients_with_graph(
+    y: Tensor, inputs: Sequence[Tensor | None], needed: Sequence[bool], grad: Tensor
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients that can be differentiated again, as a gradient penalty asks for.
+
+    Args:
+        y: the output, computed from the inputs by plain operations.
+        inputs: of which some may be needed.
+        needed: whether the gradient in each is.
+        grad: the gradient in y.
+    """
+    wanted = [tensor for tensor, need in zip(inputs, needed, strict=True) if need and tensor is not None]
+    found = iter(torch.autograd.grad(y, wanted, grad, create_graph=True))
+    return tuple(next(found) if need else None for need in needed)
