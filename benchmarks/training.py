@@ -11,8 +11,8 @@ Three contenders take turns in one process, on the shipped CIFAR-10 configuratio
 
 A step is a generator step with its `discriminator_steps` updates. Printed are the medians over the rounds in
 milliseconds, with the quartiles; train.py's (real) images a second; its utilization: the operations of the plain
-networks' matrix products over its time, relative to what one large product reaches in bfloat16; and the most memory
-that the process had at once in train.py's turn (Linux).
+networks' matrix products over its time, relative to what one large product reaches in its precision; and the most
+memory that the process had at once in train.py's turn (Linux).
 """
 
 import argparse
@@ -45,6 +45,7 @@ BATCH = 64
 CONFIGS = Path(__file__).parent.parent / "configs"
 NETWORKS = {"SNGAN-CNN": "sngan_cnn", "DCGAN": "dcgan", "SNGAN-ResNet": "sngan_resnet"}
 NORMS = "Spectral", "Batch", "Conv"
+PRECISIONS = {"bf16-mixed": torch.bfloat16, "32-true": torch.float32}
 WARM_UP = 3
 
 
@@ -78,7 +79,7 @@ class Stopwatch(Callback):
             self.module: GAN = pl_module
 
 
-def train(network: str, norm: str, discriminator_steps: int, steps: int, threads: int) -> Stopwatch:
+def train(network: str, norm: str, discriminator_steps: int, arguments: argparse.Namespace) -> Stopwatch:
     """Run `train.py` for some steps."""
     with tempfile.TemporaryDirectory() as root:
         sys.argv = [
@@ -90,16 +91,18 @@ def train(network: str, norm: str, discriminator_steps: int, steps: int, threads
             f"--model.discriminator_norms=[{norm}]",
             f"--model.discriminator_steps={discriminator_steps}",
             "--model.decay=null",
-            f"--trainer.max_steps={steps + WARM_UP}",
+            f"--trainer.max_steps={arguments.steps + WARM_UP}",
+            f"--trainer.precision={arguments.precision}",
             f"--trainer.default_root_dir={root}",
             f"--trainer.callbacks+={Stopwatch.__module__}.Stopwatch",
+            *arguments.options,
         ]
         CLI()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(arguments.threads)
     return Stopwatch.latest
 
 
-def bare(gan: GAN) -> Iterator[None]:
+def bare(gan: GAN, dtype: torch.dtype) -> Iterator[None]:
     """Make one generator step after the other, with nothing around it."""
     generator, discriminator, loss, n_dis = gan.generator, gan.discriminator, gan.loss, gan.discriminator_steps
     average = copy.deepcopy(generator).requires_grad_(False)
@@ -113,7 +116,7 @@ def bare(gan: GAN) -> Iterator[None]:
         images: Tensor = generator(torch.randn(count, generator.latent_dim), None)
         return images
 
-    autocast = torch.autocast("cpu", torch.bfloat16)
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32)
     while True:
         discriminator.requires_grad_(True)
         for _ in range(n_dis):
@@ -257,17 +260,18 @@ def cell(seconds: list[float]) -> str:
 
 def compare(network: str, norm: str, discriminator_steps: int, arguments: argparse.Namespace) -> str:
     """Let the contenders take turns; return a line of the table."""
+    dtype = PRECISIONS[arguments.precision]
     times: dict[str, list[float]] = {"train.py": [], "bare": [], "usual": []}
     for _ in range(arguments.rounds):
         forget_peak()
-        watch = train(network, norm, discriminator_steps, arguments.steps, arguments.threads)
+        watch = train(network, norm, discriminator_steps, arguments)
         memory = peak()
         times["train.py"].append(watch.seconds)
-        for name, loop in ("bare", bare), ("usual", usual):
-            times[name].append(seconds_a_step(loop(watch.module), arguments.steps))
+        for name, loop in ("bare", bare(watch.module, dtype)), ("usual", usual(watch.module)):
+            times[name].append(seconds_a_step(loop, arguments.steps))
     ours, floor, theirs = (median(values) for values in times.values())
     rate = BATCH * discriminator_steps / ours
-    utilization = operations(watch.module) / ours / matrix_rate(torch.bfloat16)
+    utilization = operations(watch.module) / ours / matrix_rate(dtype)
     cells = [*map(cell, times.values()), f"{floor / ours:.2f}", f"{theirs / ours:.2f}", f"{rate:.0f}"]
     return f"| {network}, {norm}, {discriminator_steps} | {' | '.join(cells)} | {utilization:.0%} | {memory:.0f} |"
 
@@ -276,11 +280,13 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=list(PRECISIONS), default="bf16-mixed")
     parser.add_argument("--steps", type=int, default=10, help="of each block")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--networks", nargs="*", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--norms", nargs="*", choices=NORMS, default=NORMS)
     parser.add_argument("--discriminator_steps", nargs="*", type=int, default=[1, 5])
+    parser.add_argument("--options", nargs="*", default=[], help="for train.py: --options=--model.compile=true")
     arguments = parser.parse_args()
     keep_freed_memory()  # as train.py does
     torch.set_num_threads(arguments.threads)
@@ -289,7 +295,7 @@ def main() -> None:
         for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
     ]
     machine = f"{arguments.threads} threads, matrix products: {', '.join(rates)} GFLOP/s"
-    print(f"torch {torch.__version__}, batch {BATCH}, {machine}")
+    print(f"torch {torch.__version__}, batch {BATCH}, {arguments.precision}, {machine}")
     contenders = "train.py, ms | bare, ms | usual, ms | bare / train.py | usual / train.py"
     print(f"| network, norm of D, D's steps | {contenders} | images/s | utilization | MiB |\n{'| --- ' * 9}|")
     for case in itertools.product(arguments.networks, arguments.norms, arguments.discriminator_steps):

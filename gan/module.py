@@ -1,31 +1,28 @@
 """The adversarial training step."""
 
-import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gan.description import build, changes, describe
-from gan.images import to_float, to_uint8
+from gan.images import to_float
 from gan.losses import Loss, Penalty
 from gan.networks import Discriminator, Generator
-from gan.norms import ConditionalBatchNorm, Norm, normalize
+from gan.norms import Norm
 from gan.optimizers import LinearDecay, Optimizer, adam, make_optimizer
-from gan.randomness import MAX_SEED, Stream, integers, normal, rng, uniform
+from gan.pair import Pair
+from gan.randomness import Stream, integers, normal, rng, uniform
 from gan.runs import Protocol, RunLogger
-from gan.sampling import SAMPLE_BLOCK, sample_inputs
 from gan.strategy import GANStrategy, average_gradients
 from gan.watch import Watch
 
 Losses = tuple[Tensor, dict[str, Tensor]]  # what a network minimizes, and what there is to watch
 
 
-class GAN(LightningModule):
+class GAN(Pair):
     """A generator and a discriminator in training.
 
     One `training_step` is one generator step: `discriminator_steps` updates of the discriminator, each on its own real
@@ -51,6 +48,8 @@ class GAN(LightningModule):
             and so is the result, but where a norm depends on the batch or on the number of passes: batch norm takes
             the statistics of each part, spectral norm makes a power iteration a part.
         channels_last: Keep weights and images in the channels-last memory format: the faster one for convolutions.
+        compile: Compile the networks with `torch.compile` for the training step; a discriminator with a penalty stays
+            as it is, since compiled gradients cannot be differentiated. The first steps then take minutes.
         seed: Of noise, labels and data order. The command line fills it in from `seed_everything`.
     """
 
@@ -70,23 +69,14 @@ class GAN(LightningModule):
         generator_batch_ratio: int = 1,
         micro_batches: int = 1,
         channels_last: bool = False,
+        compile: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(generator, discriminator, loss, generator_norms, discriminator_norms, seed)
         _check_at_least_one("discriminator_steps", discriminator_steps)
         _check_at_least_one("generator_batch_ratio", generator_batch_ratio)
         _check_at_least_one("micro_batches", micro_batches)
-        if not 0 <= seed <= MAX_SEED:
-            raise ValueError(f"seed must be between 0 and {MAX_SEED}, got {seed}")
         self.automatic_optimization = False
-        _check_not_empty(generator=generator, discriminator=discriminator)
-        self.description = _describe(generator, discriminator, loss, generator_norms, discriminator_norms)
-        self.generator = normalize(generator, generator_norms)
-        self.discriminator = normalize(discriminator, discriminator_norms)
-        self.generator_ema: Generator | None = None
-        if discriminator.conditional and not self.conditional:
-            raise ValueError("the discriminator is conditional, but the generator is not: add ConditionalBatch to it")
-        self.loss = loss
         self.penalty = penalty
         self.optimizer_factories = generator_optimizer, discriminator_optimizer
         self.decay = decay
@@ -96,23 +86,11 @@ class GAN(LightningModule):
         self.generator_batch_ratio = generator_batch_ratio
         self.micro_batches = micro_batches
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.seed = seed
+        self.compiled = compile
         self.watch = Watch()
         self._loaded_optimizers: list[str] | None = None
         self.published_at: dict[str, int] = {}  # the generator step of each value's latest publication
         self.to(memory_format=self.memory_format)
-
-    @property
-    def conditional(self) -> bool:
-        """Whether the generator uses its labels."""
-        by_norm = any(isinstance(module, ConditionalBatchNorm) for module in self.generator.modules())
-        return self.generator.conditional or by_norm
-
-    @property
-    def weights_dtype(self) -> torch.dtype:
-        """The data type of the weights, and so of what enters the networks."""
-        assert isinstance(self.dtype, torch.dtype)
-        return self.dtype
 
     @property
     def generator_batch_size(self) -> int:
@@ -235,51 +213,6 @@ class GAN(LightningModule):
     def _slice(self, drawn: Tensor) -> Tensor:
         return drawn.chunk(self.trainer.world_size)[self.trainer.global_rank].to(self.device, non_blocking=True)
 
-    # Sampling
-
-    @property
-    def sampler(self) -> Generator:
-        """The generator that samples are drawn from: the average over the training if there is one."""
-        return self.generator if self.generator_ema is None else self.generator_ema
-
-    @property
-    def weights_name(self) -> str:
-        """Whose weights `sample` uses: "ema" or "raw"."""
-        return "raw" if self.generator_ema is None else "ema"
-
-    @torch.no_grad()
-    def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Map latent vectors (N, latent_dim) and labels (N,) to images (N, C, H, W) in [-1, 1], in evaluation mode."""
-        sampler, training = self.sampler, self.sampler.training
-        sampler.eval()
-        try:
-            images: Tensor = sampler(
-                z.to(self.device, self.weights_dtype), None if labels is None else labels.to(self.device)
-            )
-        finally:
-            sampler.train(training)
-        return images
-
-    def sample(self, n: int, labels: Tensor | None = None, *, seed: int | None = None, start: int = 0) -> Tensor:
-        """Return the samples number `start` to `start + n` of an endless stream.
-
-        Args:
-            n: Number of samples.
-            labels: Their labels (n,), for a conditional generator; None: drawn uniformly.
-            seed: Which stream; None: the one of the run's own seed.
-            start: Number of the first sample. The stream does not depend on how it is cut into calls.
-
-        Returns:
-            uint8 images (n, C, H, W) in [0, 255], on the module's device.
-
-        Raises:
-            ValueError: if there is not one label a sample, or one is not a class.
-        """
-        z, y = sample_inputs(self.generator, n, seed=self.seed if seed is None else seed, start=start, labels=labels)
-        batches = zip(z.split(SAMPLE_BLOCK), y.split(SAMPLE_BLOCK), strict=True)
-        images = [to_uint8(self.generate(z_block, y_block)) for z_block, y_block in batches]
-        return torch.cat(images)
-
     # What Lightning asks for
 
     def setup(self, stage: str) -> None:
@@ -308,6 +241,13 @@ class GAN(LightningModule):
         if self._loaded_optimizers not in (None, kinds := self._optimizer_kinds()):
             saved, asked = ", ".join(self._loaded_optimizers), ", ".join(kinds)
             raise ValueError(f"the checkpoint holds the states of {saved}, but the configuration asks for {asked}")
+        if self.compiled:
+            self._compile()
+
+    def _compile(self) -> None:
+        self.generator.compile(dynamic=False)
+        if self.penalty is None:
+            self.discriminator.compile(dynamic=False)
 
     def on_train_start(self) -> None:
         """Let what the configuration says of the optimizers hold: a checkpoint brings its own with the moments.
@@ -332,40 +272,18 @@ class GAN(LightningModule):
     def predict_step(self, batch: Any, batch_idx: int) -> None:
         """Do nothing: predicting is what `gan.callbacks.SampleWriter` does when its loop ends."""
 
+    def facts(self) -> dict[str, Any]:
+        """Add what must be the same to go on training."""
+        return {**super().facts(), "discriminator_steps": self.discriminator_steps}
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what `from_checkpoint` needs to rebuild the module, and what must be the same to go on training."""
-        checkpoint["gan"] = {**self._facts(), "optimizers": self._optimizer_kinds()}
+        """Add the facts, and whose states the optimizers' are."""
+        checkpoint["gan"] = {**self.facts(), "optimizers": self._optimizer_kinds()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Make room for averaged weights where the checkpoint has some.
-
-        Raises:
-            ValueError: if the checkpoint does not fit the configuration.
-        """
-        has_average = any(key.startswith("generator_ema.") for key in checkpoint["state_dict"])
-        fitting = self._trainer is not None and self.trainer.training
-        if has_average != (self.generator_ema is not None):
-            if fitting or not has_average:
-                holds, asks = ("", "no ") if has_average else ("no ", "")
-                raise ValueError(f"the checkpoint holds {holds}averaged weights, but the config has {asks}EMA callback")
-            self.add_average()
-        self._check_fit(checkpoint)
+        """Remember whose states the optimizers' are."""
+        super().on_load_checkpoint(checkpoint)
         self._loaded_optimizers = checkpoint["gan"].get("optimizers")
-
-    def _facts(self) -> dict[str, Any]:
-        return {**self.description, "seed": self.seed, "discriminator_steps": self.discriminator_steps}
-
-    def _check_fit(self, checkpoint: dict[str, Any]) -> None:
-        shapes, saved = _shapes(self.state_dict()), _shapes(checkpoint["state_dict"])
-        if shapes != saved:
-            facts = {name: value for name, value in checkpoint["gan"].items() if name in self._facts()}
-            reasons = changes(facts, self._facts()) or changes(saved, shapes)
-            raise ValueError(f"the checkpoint does not fit the configuration: {'; '.join(reasons)}")
-
-    def add_average(self) -> Generator:
-        """Give the module a frozen copy of the generator, `generator_ema`, from which samples are drawn from now on."""
-        self.generator_ema = copy.deepcopy(self.generator).eval().requires_grad_(False)
-        return self.generator_ema
 
     def publish(self, values: dict[str, float], protocol: Protocol | None = None) -> None:
         """Log values under the generator step, and show them to callbacks that watch `trainer.callback_metrics`.
@@ -381,22 +299,6 @@ class GAN(LightningModule):
                 logger.log_metrics(values, self.trainer.global_step)
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
         self.published_at.update(dict.fromkeys(values, self.trainer.global_step))
-
-    @classmethod
-    def from_checkpoint(cls, checkpoint: dict[str, Any]) -> "GAN":
-        """Rebuild the module, with its weights, from the content of a checkpoint file."""
-        description = checkpoint["gan"]
-        module = cls(
-            build(description["generator"], Generator),
-            build(description["discriminator"], Discriminator),
-            build(description["loss"], Loss),  # type: ignore[type-abstract]
-            [build(norm, Norm) for norm in description["generator_norms"]],
-            [build(norm, Norm) for norm in description["discriminator_norms"]],
-            seed=description["seed"],
-        )
-        module.on_load_checkpoint(checkpoint)
-        module.load_state_dict(checkpoint["state_dict"])
-        return module.eval()
 
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()
@@ -416,34 +318,8 @@ class GAN(LightningModule):
             group["lr"] = settings["lr"] * factor
 
 
-def _describe(
-    generator: Generator,
-    discriminator: Discriminator,
-    loss: Loss,
-    generator_norms: list[Norm],
-    discriminator_norms: list[Norm],
-) -> dict[str, Any]:
-    return {
-        "generator": describe(generator),
-        "discriminator": describe(discriminator),
-        "loss": describe(loss),
-        "generator_norms": [describe(norm) for norm in generator_norms],
-        "discriminator_norms": [describe(norm) for norm in discriminator_norms],
-    }
-
-
 def _settings(group: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in group.items() if name != "params"}
-
-
-def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in state.items()}
-
-
-def _check_not_empty(**networks: nn.Module) -> None:
-    for network, module in networks.items():
-        if empty := [name for name, parameter in module.named_parameters() if parameter.numel() == 0]:
-            raise ValueError(f"{network}: its widths must be at least 1, but {empty[0]} is empty")
 
 
 def _check_at_least_one(name: str, value: int) -> None:

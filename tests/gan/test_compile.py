@@ -1,0 +1,44 @@
+"""Training with compiled networks is training."""
+
+import pytest
+import torch
+from pytorch_lightning import Callback
+from torch import nn
+from training import fit, small_gan
+
+from gan.losses import R1
+from gan.norms import Batch, Spectral
+
+
+class Losses(Callback):
+    """Keeps what there is to watch of every step."""
+
+    def __init__(self):
+        self.of_steps = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.of_steps.append({name: float(value) for name, value in outputs.items()})
+
+
+def train(compiled):
+    module, losses = small_gan(generator_norms=[Batch()], discriminator_norms=[Spectral()], compile=compiled), Losses()
+    fit(module, 50, [losses], precision="64-true")
+    return module, losses.of_steps
+
+
+@pytest.mark.slow
+def test_fifty_steps_are_those_of_the_networks_as_they_are():
+    torch.compiler.reset()
+    (plain, its_losses), (compiled, losses) = train(False), train(True)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    for ours, theirs in zip(losses, its_losses, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-6)
+    assert plain.state_dict().keys() == compiled.state_dict().keys()
+
+
+def test_a_discriminator_with_a_penalty_stays_as_it_is(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **_: compiled.append(self))
+    module = small_gan(penalty=R1(weight=1.0), compile=True)
+    fit(module, 1)
+    assert compiled == [module.generator]
