@@ -63,19 +63,22 @@ class RandomImages(ImageData):
 
 
 class Stopwatch(Callback):
-    """Keeps the module that was trained and the seconds a step took, the first few steps left out."""
+    """Keeps the module that is trained and the seconds a step takes, without the first few and the last one.
+
+    After its last step a run saves and draws what else falls due every thousand steps.
+    """
 
     latest: "Stopwatch"
 
     def __init__(self) -> None:
         Stopwatch.latest = self
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Start after the warm-up; stop at the end."""
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Start after the warm-up; stop before the last step."""
         if trainer.global_step == WARM_UP:
             self._since = time.perf_counter()
-        if trainer.global_step == trainer.max_steps:
-            self.seconds = (time.perf_counter() - self._since) / (trainer.max_steps - WARM_UP)
+        if trainer.global_step == trainer.max_steps - 1:
+            self.seconds = (time.perf_counter() - self._since) / (trainer.max_steps - 1 - WARM_UP)
             self.module: GAN = pl_module
 
 
@@ -91,7 +94,7 @@ def train(network: str, norm: str, discriminator_steps: int, arguments: argparse
             f"--model.discriminator_norms=[{norm}]",
             f"--model.discriminator_steps={discriminator_steps}",
             "--model.decay=null",
-            f"--trainer.max_steps={arguments.steps + WARM_UP}",
+            f"--trainer.max_steps={WARM_UP + arguments.steps + 1}",
             f"--trainer.precision={arguments.precision}",
             f"--trainer.default_root_dir={root}",
             f"--trainer.callbacks+={Stopwatch.__module__}.Stopwatch",
@@ -262,6 +265,7 @@ def compare(network: str, norm: str, discriminator_steps: int, arguments: argpar
     """Let the contenders take turns; return a line of the table."""
     dtype = PRECISIONS[arguments.precision]
     times: dict[str, list[float]] = {"train.py": [], "bare": [], "usual": []}
+    peak_rate = 0.0
     for _ in range(arguments.rounds):
         forget_peak()
         watch = train(network, norm, discriminator_steps, arguments)
@@ -269,9 +273,10 @@ def compare(network: str, norm: str, discriminator_steps: int, arguments: argpar
         times["train.py"].append(watch.seconds)
         for name, loop in ("bare", bare(watch.module, dtype)), ("usual", usual(watch.module)):
             times[name].append(seconds_a_step(loop, arguments.steps))
+        peak_rate = max(peak_rate, matrix_rate(dtype))
     ours, floor, theirs = (median(values) for values in times.values())
     rate = BATCH * discriminator_steps / ours
-    utilization = operations(watch.module) / ours / matrix_rate(dtype)
+    utilization = operations(watch.module) / ours / peak_rate
     cells = [*map(cell, times.values()), f"{floor / ours:.2f}", f"{theirs / ours:.2f}", f"{rate:.0f}"]
     return f"| {network}, {norm}, {discriminator_steps} | {' | '.join(cells)} | {utilization:.0%} | {memory:.0f} |"
 

@@ -48,8 +48,9 @@ class GAN(Pair):
             and so is the result, but where a norm depends on the batch or on the number of passes: batch norm takes
             the statistics of each part, spectral norm makes a power iteration a part.
         channels_last: Keep weights and images in the channels-last memory format: the faster one for convolutions.
-        compile: Compile the networks with `torch.compile` for the training step; a discriminator with a penalty stays
-            as it is, since compiled gradients cannot be differentiated. The first steps then take minutes.
+        compile: Compile the networks with `torch.compile` for the training step: meant for GPUs, on CPUs it gains
+            nothing. The first step then takes half a minute or more. A discriminator with a penalty stays as it is,
+            since compiled gradients cannot be differentiated.
         seed: Of noise, labels and data order. The command line fills it in from `seed_everything`.
     """
 
