@@ -190,7 +190,8 @@ def test_a_process_that_is_killed_takes_the_other_down(start, tmp_path):
 
 def test_quickstart_as_a_user_runs_it(tmp_path):
     command = [sys.executable, str(ROOT / "train.py"), "fit", "--config", str(ROOT / "configs" / "quickstart.yaml")]
-    command += ["--trainer.max_steps=250", f"--trainer.default_root_dir={tmp_path}", "--trainer.accelerator=cpu"]
+    command += ["--trainer.max_steps=150", "--metrics.every_n_steps=150", "--trainer.accelerator=cpu"]
+    command += [f"--trainer.default_root_dir={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     run = tmp_path / "quickstart" / "version_0"
