@@ -69,7 +69,7 @@ def _weight_gradient(x: Tensor, shape: torch.Size, grad: Tensor) -> Tensor:
     """Return the gradient in the weight, in windows of columns that cover it, some taps twice."""
     channels, _, height, width = shape
     padding = [height // 2, width // 2]
-    if max(height, width) <= FAST or x.shape[3] <= padding[1]:  # then some windows would not meet the image
+    if max(height, width) <= FAST or x.shape[3] <= padding[1]:  # fast as it is, or some windows would miss the image
         return conv2d_weight(x, shape, grad, padding=padding, groups=channels)
     weight, columns = x.new_empty(shape), min(width, FAST)
     for left in sorted({*range(0, width - columns + 1, columns), width - columns}):

@@ -279,7 +279,8 @@ class GAN(Pair):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the facts, and whose states the optimizers' are."""
-        checkpoint["gan"] = {**self.facts(), "optimizers": self._optimizer_kinds()}
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["gan"]["optimizers"] = self._optimizer_kinds()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember whose states the optimizers' are."""

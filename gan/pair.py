@@ -21,16 +21,10 @@ P = TypeVar("P", bound="Pair")
 class Pair(LightningModule):
     """Two networks with their norms, the loss between them, and the generator's average over the training, if any.
 
-    Args:
-        generator: Plain generator.
-        discriminator: Plain discriminator.
-        loss: The adversarial loss.
-        generator_norms: Norms for the generator, in order.
-        discriminator_norms: Norms for the discriminator, in order.
-        seed: Of the samples.
+    The arguments are those of `GAN`.
 
     Raises:
-        ValueError: if only the discriminator is conditional, a network is empty, or the seed is none.
+        ValueError: if only the discriminator is conditional, a network is empty, or the seed is out of range.
     """
 
     def __init__(
