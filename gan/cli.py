@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import sys
 import warnings
@@ -16,7 +17,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 from gan.allocator import keep_freed_memory
 from gan.callbacks import AtomicCheckpointIO, Checkpoint, Interruption, Pictures, Progress, SampleWriter
 from gan.data import ImageData
-from gan.errors import one_line
+from gan.errors import known_options, one_line
 from gan.metrics import Evaluation
 from gan.module import GAN
 from gan.precision import fastest_precision
@@ -41,7 +42,12 @@ class Parser(LightningArgumentParser):
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print the error and exit with code 2."""
+        """Print the error and exit with code 2; what parses a part of it raises, and the whole adds where."""
+        asked = getattr(ex, "subcommand_parser", self)
+        options = [action.dest for action in asked._actions if not re.search(r"(^|\.)help$", action.dest)]
+        message = known_options(message, options)
+        if not self.exit_on_error:
+            super().error(message, ex)
         print(f"error: {one_line(message)}", file=sys.stderr)
         raise SystemExit(2)
 

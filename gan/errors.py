@@ -1,30 +1,63 @@
 """A user's mistake in one line: what was given, where, and what is allowed."""
 
+import difflib
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, get_args, get_type_hints
 
 from gan.data import ImageData
 from gan.module import GAN
 
+# Where in the configuration jsonargparse found it: under a key, in the arguments of a class or of a function
+_KEY = re.compile(r'\s*Parser key "([^"]+)":')
+_ARGUMENTS = re.compile(
+    r"^(?P<indent> *)(?:- )?Problem with given class_path '\S+':\n"
+    r"(?P<rest>(?P=indent) +(?:Option|Parser key) .*\n?(?:(?P=indent) .*\n?)*)",
+    re.MULTILINE,
+)
+_CALLABLE = re.compile(r"\s*Type .* expects a function or a callable class: (?P<rest>[\s\S]*)\. Got value: ")
+_UNKNOWN = re.compile(r"(?:unrecognized arguments: --|Subcommand '\w+' does not accept option ')([\w.]+)")
 # What jsonargparse says of each alternative that was not meant
 _NOT_MEANT = "Expected a <class 'NoneType'>", "Expected a path but", "Does not validate against"
 
 
 def one_line(message: str) -> str:
     """Return the core of an error message of jsonargparse, or of our own, without line breaks."""
-    key = re.match(r'Parser key "([^"]+)":', message)
+    key, message = _innermost(message)
     reasons = list(dict.fromkeys(_reasons(message)))
     if not reasons:
-        text = message.removeprefix(key[0]) if key else message
+        text = message
     elif given := re.findall(r"^\s*Given value: (.+)$", message, re.MULTILINE):
         expected_only = all(reason.startswith("Expected") for reason in reasons)
         text = " or ".join(reasons) + (f", got {given[-1]}" if expected_only else "")
     else:
         text = " or ".join(reasons)
-    where = f"{key[1]}: " if key else ""
-    return where + _tidy(text) + _choices(key[1] if key else "", text)
+    where = f"{key}: " if key else ""
+    return where + _tidy(text) + _choices(key, text)
+
+
+def known_options(message: str, options: Sequence[str]) -> str:
+    """Add to a message about an unknown option what is known: all that a class takes, or the nearest of a command."""
+    if re.fullmatch(r"Option '.*' is not accepted", message):
+        return f"{message}; known are {', '.join(options)}"
+    if unknown := _UNKNOWN.match(message):
+        nearest = difflib.get_close_matches(unknown[1], options, n=1, cutoff=0.8)
+        return "; did you mean ".join([message, *nearest])
+    return message
+
+
+def _innermost(message: str) -> tuple[str, str]:
+    """Follow a message to the part of the configuration that is wrong: return its key, and what is wrong with it."""
+    keys = []
+    while True:
+        if key := _KEY.match(message):
+            keys.append(key[1])
+            message = message[key.end() :]
+        elif inner := _ARGUMENTS.search(message) or _CALLABLE.match(message):
+            message = inner["rest"]
+        else:
+            return ".".join(keys), message
 
 
 def _reasons(message: str) -> Iterator[str]:
@@ -36,7 +69,7 @@ def _reasons(message: str) -> Iterator[str]:
 
 def _tidy(text: str) -> str:
     text = " ".join(text.split())
-    text = re.sub(r"Expected a dot import path string: (\S+)", r"there is no class '\1' here", text)
+    text = re.sub(r"Expected a dot import path string: ([^\s,]+)", r"there is no class '\1' here", text)
     unknown = r"Problem with given class_path ('\S+'):(?: module .* has no attribute .*)?$"
     text = re.sub(unknown, r"there is no class \1", text)
     text = re.sub(r"^Call to compute_fn of link .* failed: ", "", text)

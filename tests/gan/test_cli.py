@@ -46,8 +46,15 @@ def small(*arguments: str) -> list[str]:
 
 ERRORS = [
     (["--model.nonsense=1"], "unrecognized arguments: --model.nonsense=1"),
-    (["--trainer.max_epoch=3"], "unrecognized arguments: --trainer.max_epoch=3"),
-    (["--model.generator.widht=3"], "Option 'widht' is not accepted"),
+    (["--trainer.max_epoch=3"], "unrecognized arguments: --trainer.max_epoch=3; did you mean trainer.max_epochs"),
+    (["--model.generator.widht=3"], "model.generator: Option 'widht' is not accepted; known are image_size, channels"),
+    (["--metrics.collapse.facto=3"], "metrics.collapse: Option 'facto' is not accepted; known are metric, factor"),
+    (["--model.generator_optimizer.lrr=3"], "model.generator_optimizer: Option 'lrr' is not accepted; known are lr,"),
+    (
+        ["--trainer.callbacks=[{class_path: gan.callbacks.EMA, init_args: {half_life: 5}}]"],
+        "trainer.callbacks: Option 'half_life' is not accepted; known are half_life_images",
+    ),
+    (["--model.generator.width=x"], "model.generator.width: expected int, got x"),
     (["--model.discriminator_steps=0"], "discriminator_steps must be at least 1, got 0"),
     (["--model.discriminator_steps=1.5"], "model.discriminator_steps: expected int, got 1.5"),
     (
@@ -62,7 +69,7 @@ ERRORS = [
     ),
     (["--model.decay.end=0"], "decay: start must be at least 0 and below end, got 0 and 0"),
     (["--data=gan.data.CIFR10"], "data: there is no class 'gan.data.CIFR10'; known are CIFAR10, CIFAR100, CelebA"),
-    (["--data.batch_size=many"], "batch_size: expected int, got many"),
+    (["--data.batch_size=many"], "data.batch_size: expected int, got many"),
     (["--data.batch_size=0"], "batch_size must be at least 1, got 0"),
     (["--data=gan.data.Folder", "--data.root=/nowhere"], "root '/nowhere' does not exist; a folder or a zip"),
     (["--config=/nowhere.yaml"], "File does not exist: '/nowhere.yaml'"),
@@ -81,7 +88,7 @@ ERRORS = [
     (["--seed_everything=-3"], "seed_everything must be a number between 0 and 4294967295, got -3"),
     (
         ["--metrics=gan.metrics.Evaluation", "--metrics.features=gan.metrics.Nope"],
-        "there is no class 'gan.metrics.Nope'",
+        "metrics.features: there is no class 'gan.metrics.Nope'",
     ),
     (
         ["--data=gan.data.MNIST", "--data.image_size=28"],
