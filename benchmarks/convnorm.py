@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from convnorm import conv_norm, convert
+from convnorm import ConvNorm, conv_norm, convert
 from gan.allocator import keep_freed_memory
 from gan.networks import DCGANDiscriminator, SNGANCNNDiscriminator, SNGANResNetDiscriminator
 
@@ -38,8 +38,9 @@ class FFTConvNorm(nn.Module):
 
     def __init__(self, layer: nn.Conv2d) -> None:
         super().__init__()
-        self.layer = layer
-        self.affine = copy.deepcopy(conv_norm(layer).affine)
+        assert not isinstance(layer.padding, str)
+        self.layer, self.padding = layer, layer.padding[0]
+        self.affine = copy.deepcopy(ConvNorm(layer).affine)
 
     def forward(self, x: Tensor) -> Tensor:
         weight, k, s = self.layer.weight, self.layer.kernel_size[0], self.layer.stride[0]
@@ -48,7 +49,7 @@ class FFTConvNorm(nn.Module):
         with torch.no_grad():
             spectrum = torch.fft.rfft2(weight, s=size).abs().square().sum(1).rsqrt()
         y = torch.fft.irfft2(torch.fft.rfft2(y) * spectrum, s=size)
-        crop = k - 1 - self.layer.padding[0]
+        crop = k - 1 - self.padding
         y = y[:, :, crop : size[0] - crop : s, crop : size[1] - crop : s]
         return F.conv2d(y, self.affine.weight, self.layer.bias, padding=self.affine.padding, groups=len(weight))
 
@@ -191,15 +192,15 @@ def main() -> None:
     if "steps" in arguments.what:
         for name in arguments.networks:
             real, fake = torch.randn(2, BATCH, 3, 32, 32).unbind()
-            images = [x.to(memory_format=torch.channels_last) for x in (real, fake)]
+            real, fake = (x.to(memory_format=torch.channels_last) for x in (real, fake))
             plain = NETWORKS[name](32)
             networks = {key: convert(copy.deepcopy(plain), wrap) for key, wrap in VARIANTS.items()}
             runs = {
-                key: network_step(network.to(memory_format=torch.channels_last), *images, dtype)
+                key: network_step(network.to(memory_format=torch.channels_last), real, fake, dtype)
                 for key, network in networks.items()
             }
             print(report(f"{name}, a step", interleaved(runs, arguments.repeats)), flush=True)
-            mebibytes = [memory_for_backward(network, images[0], dtype) for network in networks.values()]
+            mebibytes = [memory_for_backward(network, real, dtype) for network in networks.values()]
             ratio = mebibytes[list(VARIANTS).index("ConvNorm")] / mebibytes[list(VARIANTS).index("BatchNorm")]
             cells = " | ".join(f"{value:.1f}" for value in mebibytes)
             print(f"| {name}, MiB kept for backward | {cells} | {ratio:.2f} | |", flush=True)

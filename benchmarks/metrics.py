@@ -50,7 +50,7 @@ def random_images(n: int, seed: int) -> Tensor:
 def random_weights(folder: str) -> str:
     """Write a file of random weights."""
 
-    class Random(FeatureExtractorInceptionV3):
+    class Random(FeatureExtractorInceptionV3):  # type: ignore[misc]
         def load_state_dict(self, *arguments: object, **keywords: object) -> None:
             pass
 

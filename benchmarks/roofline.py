@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from benchmarks.training import BATCH, CONFIGS, NETWORKS
 from gan.allocator import keep_freed_memory
 from gan.description import build
+from gan.networks import Discriminator, Generator
 
 LAYERS = nn.Conv2d, nn.ConvTranspose2d, nn.Linear
 
@@ -61,9 +62,8 @@ def uses(network: nn.Module, x: Tensor, learns: bool, passes_on: bool) -> list[U
 def step(config: dict[str, Any], discriminator_steps: int) -> Counter[Use]:
     """Return what a generator step of a shipped configuration uses, and how often."""
     facts = {"image_size": 32, "channels": 3}
-    generator, discriminator = (
-        build({**config[name], "init_args": facts}, nn.Module) for name in ("generator", "discriminator")
-    )
+    generator = build({**config["generator"], "init_args": facts}, Generator)
+    discriminator = build({**config["discriminator"], "init_args": facts}, Discriminator)
     more = BATCH * config.get("generator_batch_ratio", 1)
     latent, images = torch.randn(more, generator.latent_dim), torch.randn(2 * BATCH, 3, 32, 32)
     update = uses(generator, latent[:BATCH], learns=False, passes_on=False)

@@ -30,7 +30,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import Callback
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -39,7 +39,9 @@ from gan.cli import CLI
 from gan.data import ImageData
 from gan.data.decode import Frame
 from gan.data.sources import MemorySource
+from gan.description import build
 from gan.module import GAN
+from gan.networks import Discriminator, Generator
 
 BATCH = 64
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -149,7 +151,7 @@ class TransformedImages(Dataset[tuple[Tensor, int]]):
     """What torchvision's CIFAR-10 with the usual transforms yields."""
 
     def __init__(self) -> None:
-        from torchvision import transforms  # type: ignore[import-untyped]
+        from torchvision import transforms
 
         source = RandomImages().open("train")
         self.images: np.ndarray[Any, np.dtype[np.uint8]] = source.images.permute(0, 2, 3, 1).contiguous().numpy()
@@ -167,7 +169,7 @@ class TransformedImages(Dataset[tuple[Tensor, int]]):
 
 def usual(gan: GAN) -> Iterator[None]:
     """Make one generator step after the other as GAN code usually does."""
-    generator, discriminator, loss = (copy.deepcopy(each) for each in (gan.generator, gan.discriminator, gan.loss))
+    generator, discriminator, loss = copy.deepcopy(gan.generator), copy.deepcopy(gan.discriminator), gan.loss
     for network in generator, discriminator:
         network.to(memory_format=torch.contiguous_format).requires_grad_(True)
     average = copy.deepcopy(generator)
@@ -212,9 +214,8 @@ def operations(gan: GAN) -> float:
     A backward pass counts twice its forward pass; the gradient in the images is left out for the discriminator's first
     layer when the discriminator learns, and that in the weights when the generator does.
     """
-    from gan.description import build
-
-    generator, discriminator = (build(gan.description[name], nn.Module) for name in ("generator", "discriminator"))
+    generator = build(gan.description["generator"], Generator)
+    discriminator = build(gan.description["discriminator"], Discriminator)
 
     def count(run: Callable[[], Tensor]) -> int:
         with FlopCounterMode(display=False) as counter:

@@ -40,7 +40,7 @@ class Pair(LightningModule):
         if not 0 <= seed <= MAX_SEED:
             raise ValueError(f"seed must be between 0 and {MAX_SEED}, got {seed}")
         _check_not_empty(generator=generator, discriminator=discriminator)
-        self.description = {
+        self.description: dict[str, Any] = {
             "generator": describe(generator),
             "discriminator": describe(discriminator),
             "loss": describe(loss),
