@@ -142,14 +142,15 @@ class CLI(LightningCLI):
         training = self.subcommand == "fit" and not settings.fast_dev_run
         if settings.logger in (None, True):
             settings.logger = self._logger(config) if training else False
-        self._interruption = Interruption()
-        callbacks: list[Callback] = [self._interruption]
+        callbacks: list[Callback] = []
         if settings.enable_progress_bar is not False:
             callbacks.append(Progress())
         if config.metrics is not None:
             callbacks.append(config.metrics)
         if self.subcommand == "predict":
             callbacks += [config.samples, config.pictures]
+        self._interruption = Interruption()
+        callbacks.append(self._interruption)  # after the evaluation, which gives way to a signal
         settings.enable_checkpointing = any(isinstance(callback, Checkpoint) for callback in settings.callbacks or [])
         plugins = settings.plugins or []
         settings.plugins = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]

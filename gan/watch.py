@@ -20,7 +20,7 @@ class Watch:
 
     Attributes:
         wish: Whether this process wishes to stop.
-        stop: Whether any process did, as of the last look.
+        stop: Whether any process did, as of the last look; an evaluation that gives way sets it too.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,8 @@ class Watch:
         if self._wishes is None:
             return
         numbers = torch.stack([*(number for _, number in self._notes), self._wishes]).tolist()
-        self.stop = numbers.pop() > 0
+        wishes = numbers.pop()
+        self.stop = self.stop or wishes > 0
         for (what, _), number in zip(self._notes, numbers, strict=True):
             if not math.isfinite(number):
                 raise FloatingPointError(f"{what} is {number}: the training stops, its checkpoints stay as they are")

@@ -37,6 +37,7 @@ class Checkpoint(LightningCheckpoint):
         self.every_n_steps, self.keep = every_n_steps, keep
         self.monitor, self.lower_is_better = monitor, lower_is_better
         self.best = math.inf if lower_is_better else -math.inf
+        self._at: int | None = None  # the step of the newest one
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the start of a run, so that it can be continued whenever it is killed."""
@@ -44,7 +45,8 @@ class Checkpoint(LightningCheckpoint):
             return
         if trainer.is_global_zero:
             remove_unfinished(run / CHECKPOINTS)
-        if _is_loaded(trainer, checkpoint_path(run, trainer.global_step)):
+        if _is_loaded(trainer, checkpoint_path(run, trainer.global_step)) and not _is_made_up_for(trainer, pl_module):
+            self._at = trainer.global_step
             return
         if trainer.ckpt_path is None and self.monitor not in (None, *trainer.callback_metrics):
             known = ", ".join(sorted(trainer.callback_metrics)) or "none: no metrics are configured"
@@ -63,6 +65,18 @@ class Checkpoint(LightningCheckpoint):
         if trainer.global_step % self.every_n_steps == 0 or is_last:
             self._save(trainer, pl_module, run)
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save, if it was not known in the last step that it was the last, as at the end of epochs."""
+        if (run := run_folder(trainer)) is not None and self._at != trainer.global_step:
+            self._save(trainer, pl_module, run)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the evaluation of the last step, if it was made up for now: then no training has started."""
+        run = run_folder(trainer)
+        if run is not None and self._at is None and _is_made_up_for(trainer, pl_module):
+            self._save_best(trainer, pl_module, run)
+            self._save(trainer, pl_module, run)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the best value so far."""
         return {"best": self.best}
@@ -75,7 +89,7 @@ class Checkpoint(LightningCheckpoint):
         assert isinstance(pl_module, GAN)
         if self.monitor is None or pl_module.published_at.get(self.monitor) != trainer.global_step:
             return  # not measured in this step: the value at hand is of older weights
-        value = float(trainer.callback_metrics[self.monitor])
+        value = trainer.strategy.broadcast(float(trainer.callback_metrics[self.monitor]))  # all must decide alike
         if value < self.best if self.lower_is_better else value > self.best:
             self.best = value
             _save(trainer, pl_module, run / CHECKPOINTS / "best.ckpt")
@@ -84,6 +98,7 @@ class Checkpoint(LightningCheckpoint):
         for logger in trainer.loggers:
             logger.save()  # what was logged up to this step must be on the disk before the step counts as saved
         _save(trainer, pl_module, checkpoint_path(run, trainer.global_step))
+        self._at = trainer.global_step
         if self.keep:
             _remove_old(run, self.keep, trainer.global_step)
 
@@ -91,6 +106,12 @@ class Checkpoint(LightningCheckpoint):
 def _is_loaded(trainer: Trainer, path: Path) -> bool:
     """Say whether the run was continued from this file. All processes must agree: they do not look at the disk."""
     return trainer.ckpt_path is not None and Path(trainer.ckpt_path).resolve() == path.resolve()
+
+
+def _is_made_up_for(trainer: Trainer, module: LightningModule) -> bool:
+    """Say whether this step was evaluated only now that the run goes on from it."""
+    assert isinstance(module, GAN)
+    return trainer.global_step in module.published_at.values()
 
 
 def _save(trainer: Trainer, module: LightningModule, path: Path) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 
 import convnorm
@@ -39,7 +38,6 @@ class OperatorNorms(Callback):
         if trainer.global_step % self.every_n_steps == 0:
             self._publish(pl_module)
 
-    @rank_zero_only
     def _publish(self, module: LightningModule) -> None:
         assert isinstance(module, GAN)
         size, channels = module.generator.image_size, module.generator.channels
@@ -70,7 +68,10 @@ def _layers(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modu
 
 
 def _input_sizes(network: nn.Module, x: Tensor) -> dict[str, tuple[int, ...]]:
-    """Return the height and width of what each layer sees, by a look at a forward pass in evaluation mode."""
+    """Return the height and width of what each layer sees, by a look at a forward pass in evaluation mode.
+
+    Not through `__call__`, which may be compiled.
+    """
     sizes: dict[str, tuple[int, ...]] = {}
 
     def look(name: str) -> Any:
@@ -79,7 +80,7 @@ def _input_sizes(network: nn.Module, x: Tensor) -> dict[str, tuple[int, ...]]:
     hooks = [layer.register_forward_pre_hook(look(name)) for name, layer in _layers(network)]
     training = network.training
     try:
-        network.eval()(x, torch.zeros(1, dtype=torch.long, device=x.device))
+        network.eval().forward(x, torch.zeros(1, dtype=torch.long, device=x.device))
     finally:
         network.train(training)
         for hook in hooks:

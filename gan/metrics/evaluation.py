@@ -18,6 +18,7 @@ from gan.metrics.frechet import Frechet
 from gan.metrics.image_set import ImageSet, images_of, sampled, split_of
 from gan.metrics.inception_score import InceptionScore
 from gan.metrics.plan import announcement, default_plan
+from gan.metrics.process import any_process
 from gan.metrics.protocol import Protocol, package_versions
 from gan.metrics.score import Score
 from gan.metrics.statistics import Collected
@@ -26,11 +27,15 @@ from gan.module import GAN
 SEED = 0  # of the samples, in every run: curves differ by the generators, not by the luck of the draw
 
 
+class CutShortError(Exception):
+    """An evaluation gives way to the wish of a process to stop."""
+
+
 class Evaluation(Callback):
     """Scores generated images against real ones: every so many steps of `fit`, in `validate` and in `test`.
 
     The training sees nothing of it: no random number is drawn, no mode or gradient changes, no network enters the
-    checkpoint.
+    checkpoint. A signal cuts an evaluation short; it is made up for when the run goes on.
 
     Args:
         features: The feature network, see `gan.metrics.features`.
@@ -63,6 +68,7 @@ class Evaluation(Callback):
         self.collapse = collapse
         self.images = images
         self._references: dict[str, Collected] = {}
+        self._missed_at: int | None = None
 
     # When
 
@@ -86,9 +92,10 @@ class Evaluation(Callback):
         _say(trainer, announcement(self.plan, seconds, num_reference))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Score the untrained generator, so that the curve has a first point."""
+        """Score the untrained generator, so that the curve has a first point, and what a signal has cut short."""
         self._training_since, self._evaluating = time.perf_counter(), 0.0
-        if trainer.global_step == 0 and trainer.ckpt_path is None:
+        is_new = trainer.global_step == 0 and trainer.ckpt_path is None
+        if is_new or trainer.global_step == self._missed_at:
             self._evaluate_in_fit(trainer, _gan(pl_module))
 
     def on_train_batch_end(
@@ -96,6 +103,12 @@ class Evaluation(Callback):
     ) -> None:
         """Score every so many generator steps."""
         if trainer.global_step % self.plan.every_n_steps == 0:
+            self._evaluate_in_fit(trainer, _gan(pl_module))
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Score what a signal has cut short after the last step: no training starts any more."""
+        if trainer.global_step == self._missed_at and not _gan(pl_module).watch.stop:
+            self._training_since, self._evaluating = time.perf_counter(), 0.0
             self._evaluate_in_fit(trainer, _gan(pl_module))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -107,31 +120,42 @@ class Evaluation(Callback):
         """Score and print in `test`."""
         self._evaluate_and_print(trainer, _gan(pl_module), "test")
 
-    def state_dict(self) -> dict[str, float]:
-        """Return what stopping at a collapse has to remember."""
-        return {} if self.collapse is None else self.collapse.state_dict()
+    def state_dict(self) -> dict[str, Any]:
+        """Return the step whose evaluation was cut short, and what stopping at a collapse has to remember."""
+        missed = {} if self._missed_at is None else {"missed_at": self._missed_at}
+        return missed | ({} if self.collapse is None else self.collapse.state_dict())
 
-    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore it."""
-        if self.collapse is not None and state_dict:
+        self._missed_at = state_dict.get("missed_at")
+        if self.collapse is not None and "best" in state_dict:
             self.collapse.load_state_dict(state_dict)
 
     # What
 
     def evaluate(self, trainer: Trainer, module: GAN, split: str) -> tuple[dict[str, float], Protocol]:
-        """Return the values by name, and how they were made; every process has to call it."""
-        data, images = _data(trainer), self._scored(trainer, module)
+        """Return the values by name, and how they were made; every process has to call it.
+
+        Raises:
+            CutShortError: Some process wishes to stop; all of them raise it.
+        """
+        data, images, progress = _data(trainer), self._scored(trainer, module), _progress(trainer, module)
         with exact_inference(module.device.type):
             self.evaluator.to(module.device)
             if split not in self._references:
                 real = split_of(data, split, self.plan.batch_size)
-                self._references[split] = self.evaluator.reference(real, data.content_hash(split), _progress(trainer))
-            values = self.evaluator.evaluate(images, self._references[split], _progress(trainer))
+                self._references[split] = self.evaluator.reference(real, data.content_hash(split), progress)
+            values = self.evaluator.evaluate(images, self._references[split], progress)
         return values, self._protocol(trainer, split, images.total, module)
 
     def _evaluate_in_fit(self, trainer: Trainer, module: GAN) -> None:
-        started = time.perf_counter()
-        values, protocol = self.evaluate(trainer, module, self.split)
+        started, self._missed_at = time.perf_counter(), None
+        try:
+            values, protocol = self.evaluate(trainer, module, self.split)
+        except CutShortError:
+            self._missed_at, trainer.should_stop = trainer.global_step, True
+            _say(trainer, f"step {trainer.global_step}: the evaluation is cut short, to be made when the run goes on")
+            return
         seconds = time.perf_counter() - started
         self._evaluating += seconds
         share = self._evaluating / (time.perf_counter() - self._training_since)
@@ -208,7 +232,16 @@ def _say(trainer: Trainer, text: str) -> None:
         print(text) if bar is None else bar.print(text)
 
 
-def _progress(trainer: Trainer) -> Progress:
-    """Return what shows the progress: the progress bar, if it can."""
-    show: Progress | None = getattr(trainer.progress_bar_callback, "evaluation_progress", None)
-    return show if show is not None and trainer.is_global_zero else lambda done, total: None
+def _progress(trainer: Trainer, module: GAN) -> Progress:
+    """Return what shows the progress, if the progress bar can, and makes an evaluation give way."""
+    bar: Progress | None = getattr(trainer.progress_bar_callback, "evaluation_progress", None)
+
+    def progress(done: int, total: int) -> None:
+        if bar is not None and trainer.is_global_zero:
+            bar(done, total)
+        fits = trainer.state.fn == TrainerFn.FITTING  # elsewhere a signal ends the process
+        if fits and done < total and any_process(module.watch.wish, module.device):
+            module.watch.stop = True  # now, not at the end of one more step
+            raise CutShortError
+
+    return progress

@@ -73,7 +73,8 @@ class Evaluator:
         Args:
             images: The set.
             kinds: The kinds of statistics.
-            progress: Called after each block, all processes being taken to be equally fast.
+            progress: Called after each block, with what all processes have done when they have gone through as many. As
+                long as images are left, all of them call it equally often, unless the set was joined of several.
         """
         collected = {kind: kind.zeros(self._example(images.total)) for kind in sorted(set(kinds), key=repr)}
         done = 0
@@ -81,7 +82,7 @@ class Evaluator:
             batch = Batch(*self.extract(block), start, images.total)
             for kind, sums in collected.items():
                 kind.add(sums, batch)
-            done += len(block) * process_group()[1]
+            done += images.batch_size * process_group()[1]
             progress(min(done, images.total), images.total)
         for sums in collected.values():
             all_reduce(*sums.values())

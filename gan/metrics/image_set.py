@@ -18,16 +18,22 @@ class ImageSet:
 
     Attributes:
         total: Their number, over all processes.
+        batch_size: The number of images in a block; the last one may have fewer.
         blocks: Starts this process' iteration: (number of the first, uint8 images (n, C, H, W)).
     """
 
     total: int
+    batch_size: int
     blocks: Callable[[], Blocks]
 
 
 def sampled(sample: Callable[[int, int], Tensor], total: int, batch_size: int) -> ImageSet:
     """Return the set of `total` images of which `sample(n, start)` makes n from number `start` on."""
-    return ImageSet(total, lambda: ((start, sample(n, start)) for start, n in my_blocks(total, batch_size)))
+
+    def blocks() -> Blocks:
+        return ((start, sample(n, start)) for start, n in my_blocks(total, batch_size))
+
+    return ImageSet(total, batch_size, blocks)
 
 
 def stored(read: Callable[[Iterable[tuple[int, int]]], Iterable[Tensor]], total: int, batch_size: int) -> ImageSet:
@@ -37,11 +43,11 @@ def stored(read: Callable[[Iterable[tuple[int, int]]], Iterable[Tensor]], total:
         mine = list(my_blocks(total, batch_size))
         return zip((start for start, _ in mine), read(mine), strict=True)
 
-    return ImageSet(total, blocks)
+    return ImageSet(total, batch_size, blocks)
 
 
 def joined(sets: Sequence[ImageSet]) -> ImageSet:
-    """Return the set of all images of several sets, one set after the other."""
+    """Return the set of all images of several sets of equal batch size, one set after the other."""
 
     def blocks() -> Blocks:
         offset = 0
@@ -49,7 +55,7 @@ def joined(sets: Sequence[ImageSet]) -> ImageSet:
             yield from ((offset + start, images) for start, images in part.blocks())
             offset += part.total
 
-    return ImageSet(sum(part.total for part in sets), blocks)
+    return ImageSet(sum(part.total for part in sets), sets[0].batch_size, blocks)
 
 
 def split_of(data: ImageData, split: str, batch_size: int) -> ImageSet:

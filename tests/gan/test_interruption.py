@@ -1,5 +1,6 @@
 """Signals: the step is finished and saved, the exit code says why, in every process."""
 
+import json
 import os
 import signal
 import time
@@ -7,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from pytorch_lightning import Callback
+from torch import nn
 from training import ended, fit, forked, small_gan, start, start_together, together
 
 from gan.callbacks import Checkpoint, Interruption
 from gan.data import Digits
 from gan.data.loaders import _Batches
-from gan.runs import RunLogger, checkpoints, find_checkpoint, read_checkpoint
+from gan.metrics import Evaluation, Frechet
+from gan.runs import RunLogger, checkpoints, find_checkpoint, newest_checkpoint, read_checkpoint
 
 ENDLESS = 10**6
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
@@ -138,6 +141,71 @@ def test_at_any_moment_of_two_processes(tmp_path, number):
         assert codes == [128 + number] * 2, f"attempt {attempt}"
         assert time.monotonic() - sent < 20
         assert len(saved(root)) == 2, f"attempt {attempt}"
+
+
+class Looks(nn.Module):
+    """Features of images that send this process a signal when `left` more batches of them were asked for."""
+
+    name = "corners"
+    left = -1
+
+    def forward(self, images):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return images[:, 0, ::31, ::31].flatten(1).float(), None
+
+
+class SendInEvaluation(Callback):
+    """Sends the last process a signal in its third batch of the evaluation that follows a step."""
+
+    def __init__(self, looks: Looks, step: int) -> None:
+        self.looks, self.step = looks, step
+
+    def on_train_batch_start(self, trainer, *_):
+        if trainer.global_step == self.step - 1 and trainer.global_rank == trainer.world_size - 1:
+            self.looks.left = 3
+
+
+@pytest.mark.parametrize("step", [2, 4])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_an_evaluation_is_cut_short_and_made_up_for(tmp_path, processes, step):
+    """Of 73 images in blocks of 8: with two processes five blocks each, the last of which is not whole."""
+
+    def train(root, checkpoint, *callbacks, looks):
+        run = checkpoint and checkpoint.parent.parent
+        evaluation = Evaluation(looks, [Frechet()], num_samples=73, every_n_steps=2, batch_size=8)
+        interruption = Interruption()
+        callbacks = (
+            *callbacks,
+            evaluation,
+            interruption,
+            Checkpoint(every_n_steps=ENDLESS, keep=0, monitor="fd_corners"),
+        )
+        logger = RunLogger(str(root), "x", run, newest_checkpoint(run) if run else 0)
+        fit(small_gan(), 4, list(callbacks), logger=logger, ckpt_path=checkpoint, processes=processes)
+        interruption.leave()
+
+    def ends(root, checkpoint=None, send_at=None):
+        looks = Looks()
+        callbacks = [SendInEvaluation(looks, send_at)] if send_at else []
+        return together(lambda: train(root, checkpoint, *callbacks, looks=looks), processes)
+
+    def values(root):
+        lines = map(json.loads, (root / "x" / "version_0" / "metrics.jsonl").read_text().splitlines())
+        return [(line["step"], line["fd_corners"]) for line in lines]
+
+    def best(root):
+        return read_checkpoint(root / "x" / "version_0" / "checkpoints" / "best.ckpt")["global_step"]
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert ends(whole) == [0] * processes
+    assert ends(cut, send_at=step) == [128 + signal.SIGTERM] * processes
+    assert (values(cut), saved(cut)) == (values(whole)[: step // 2], sorted({0, step}))
+    for _ in range(2):
+        assert ends(cut, find_checkpoint(cut / "x" / "version_0")) == [0] * processes
+        assert (values(cut), saved(cut), best(cut)) == (values(whole), sorted({0, step, 4}), best(whole))
+    assert best(whole) > 0
 
 
 class Die(Callback):
