@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from pytorch_lightning.utilities import rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
 from gan.allocator import keep_freed_memory
 from gan.callbacks import AtomicCheckpointIO, Checkpoint, Interruption, Pictures, Progress, SampleWriter
@@ -61,6 +61,7 @@ class SaveConfig(SaveConfigCallback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save when a training begins."""
         if trainer.logger is not None:
+            self.config["ckpt_path"] = None  # what it started from is no part of what it is
             super().setup(trainer, pl_module, "fit")
 
 
@@ -109,6 +110,7 @@ class CLI(LightningCLI):
             run = newest_run(Path(config.trainer.default_root_dir, config.experiment))
             self._continue_run, self._from_step = run, newest_checkpoint(run)
             config.ckpt_path = str(checkpoint_path(run, self._from_step))
+            _say_once(f"the last checkpoint is {config.ckpt_path}")
         elif config.ckpt_path is not None and not Path(config.ckpt_path).is_file():
             raise FileNotFoundError(f"--ckpt_path: there is no file {config.ckpt_path}")
         if config.ckpt_path is not None and self.subcommand == "fit":
@@ -140,8 +142,13 @@ class CLI(LightningCLI):
         if settings.check_val_every_n_epoch == 0:  # which Lightning divides by
             raise ValueError("trainer.check_val_every_n_epoch must be at least 1, or null, got 0")
         training = self.subcommand == "fit" and not settings.fast_dev_run
-        if settings.logger in (None, True):
-            settings.logger = self._logger(config) if training else False
+        if training and settings.logger is not False:
+            others = [] if settings.logger in (None, True) else settings.logger
+            settings.logger = [self._logger(config), *(others if isinstance(others, list) else [others])]
+        elif not training:
+            settings.logger = False
+        if settings.enable_checkpointing is False:
+            settings.callbacks = [each for each in settings.callbacks or [] if not isinstance(each, Checkpoint)]
         callbacks: list[Callback] = []
         if settings.enable_progress_bar is not False:
             callbacks.append(Progress())
@@ -154,7 +161,12 @@ class CLI(LightningCLI):
         settings.enable_checkpointing = any(isinstance(callback, Checkpoint) for callback in settings.callbacks or [])
         plugins = settings.plugins or []
         settings.plugins = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
-        return self._instantiate_trainer({**settings, **kwargs}, callbacks)
+        try:
+            return self._instantiate_trainer({**settings, **kwargs}, callbacks)
+        except BaseException:
+            if training and settings.logger:
+                settings.logger[0].discard_unused()
+            raise
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run it; a training that fails before its first step leaves nothing behind."""
@@ -171,6 +183,11 @@ class CLI(LightningCLI):
         if self._continue_run is None:
             return RunLogger(root, config.experiment)
         return RunLogger(root, config.experiment, self._continue_run, self._from_step)
+
+
+@rank_zero_only
+def _say_once(text: str) -> None:
+    print(text)
 
 
 def main() -> None:

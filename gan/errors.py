@@ -13,7 +13,7 @@ from gan.module import GAN
 _KEY = re.compile(r'\s*Parser key "([^"]+)":')
 _ARGUMENTS = re.compile(
     r"^(?P<indent> *)(?:- )?Problem with given class_path '\S+':\n"
-    r"(?P<rest>(?P=indent) +(?:Option|Parser key) .*\n?(?:(?P=indent) .*\n?)*)",
+    r"(?P<rest>(?P=indent) +(?! |module ).*\n?(?:(?P=indent) .*\n?)*)",
     re.MULTILINE,
 )
 _CALLABLE = re.compile(r"\s*Type .* expects a function or a callable class: (?P<rest>[\s\S]*)\. Got value: ")

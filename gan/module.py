@@ -234,6 +234,11 @@ class GAN(Pair):
         """Check that the trainer can train a GAN."""
         if self.trainer.max_steps < 1:
             raise ValueError(f"trainer.max_steps must be at least 1 (generator steps), got {self.trainer.max_steps}")
+        if self.decay is not None and self.decay.end < self.trainer.max_steps:
+            raise ValueError(
+                f"model.decay.end: the learning rates are 0 from generator step {self.decay.end} on, but "
+                f"trainer.max_steps is {self.trainer.max_steps}"
+            )
         local = int(self.trainer.datamodule.batch_size) // self.trainer.world_size  # type: ignore[attr-defined]
         if local % self.micro_batches:
             raise ValueError(f"micro_batches must divide a process' {local} images, got {self.micro_batches}")

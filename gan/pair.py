@@ -110,8 +110,10 @@ class Pair(LightningModule):
             uint8 images (n, C, H, W) in [0, 255], on the module's device.
 
         Raises:
-            ValueError: if there is not one label a sample, or one is not a class.
+            ValueError: if the generator is not conditional, there is not one label a sample, or one is not a class.
         """
+        if labels is not None and not self.conditional:
+            raise ValueError("labels were given, but the generator is not conditional")
         z, y = sample_inputs(self.generator, n, seed=self.seed if seed is None else seed, start=start, labels=labels)
         batches = zip(z.split(SAMPLE_BLOCK), y.split(SAMPLE_BLOCK), strict=True)
         images = [to_uint8(self.generate(z_block, y_block)) for z_block, y_block in batches]

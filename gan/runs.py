@@ -143,15 +143,14 @@ class RunLogger(TensorBoardLogger):
         root: Folder of all experiments.
         experiment: Name of the experiment.
         continue_run: The run to go on with; None: a new version.
-        from_step: Generator step from which that run goes on: what it logged after it is cut.
+        from_step: Generator step from which that run goes on: what it logged after it is cut when it logs again.
     """
 
     def __init__(self, root: str, experiment: str, continue_run: Path | None = None, from_step: int = 0) -> None:
         version = None if continue_run is None else continue_run.name
         purge = None if continue_run is None else from_step + 1
         super().__init__(root, experiment, version, default_hp_metric=False, purge_step=purge)
-        if continue_run is not None:
-            self._cut(continue_run / METRICS, from_step)
+        self._last_step = None if continue_run is None else from_step
 
     @rank_zero_only
     def log_metrics(
@@ -159,6 +158,9 @@ class RunLogger(TensorBoardLogger):
     ) -> None:
         """Log values, and how they were made, under a generator step. A line is on its way to the disk on return."""
         super().log_metrics(metrics, step)
+        if self._last_step is not None:  # not before: a run that cannot go on loses nothing
+            self._cut(Path(self.log_dir, METRICS), self._last_step)
+            self._last_step = None
         line: dict[str, Any] = {"step": step, **{name: float(value) for name, value in metrics.items()}}
         if protocol is not None:
             line["protocol"] = dict(protocol)
@@ -181,6 +183,16 @@ class RunLogger(TensorBoardLogger):
         """Write out what is still in memory. Lightning's own writes an empty file of hyperparameters too."""
         self.experiment.flush()
 
+    def _get_next_version(self) -> int:
+        """Return the number of a new version, and claim it: another process may be asking at the same time."""
+        while True:
+            version: int = super()._get_next_version()
+            try:
+                _claim(Path(self.root_dir, f"version_{version}"))
+            except FileExistsError:
+                continue
+            return version
+
     @rank_zero_only
     def _cut(self, path: Path, last_step: int) -> None:
         """Drop the lines after a step, and a line that a kill left unfinished."""
@@ -188,6 +200,11 @@ class RunLogger(TensorBoardLogger):
             return
         kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= last_step]
         write_atomically(path, lambda file: file.write("".join(line + "\n" for line in kept).encode()))
+
+
+@rank_zero_only
+def _claim(folder: Path) -> None:
+    folder.mkdir(parents=True)
 
 
 def _step_of(line: str) -> float:

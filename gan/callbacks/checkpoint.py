@@ -39,6 +39,18 @@ class Checkpoint(LightningCheckpoint):
         self.best = math.inf if lower_is_better else -math.inf
         self._at: int | None = None  # the step of the newest one
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find out before the first step that there is nowhere to save.
+
+        Raises:
+            ValueError: if the trainer has no logger that keeps a run's folder.
+        """
+        if stage == "fit" and run_folder(trainer) is None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            raise ValueError(
+                "Checkpoint: without a gan.runs.RunLogger there is no folder to save in; "
+                "trainer.enable_checkpointing=false trains without"
+            )
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the start of a run, so that it can be continued whenever it is killed."""
         if (run := run_folder(trainer)) is None:

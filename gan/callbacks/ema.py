@@ -30,6 +30,20 @@ class EMA(Callback):
         if stage == "fit" and pl_module.generator_ema is None:
             pl_module.add_average()
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse what would make a wrong average.
+
+        Raises:
+            ValueError: if there are several of these callbacks, or the weights are in half precision.
+        """
+        assert isinstance(pl_module, GAN)
+        if sum(isinstance(callback, EMA) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
+            raise ValueError("EMA: there can be one average only, but trainer.callbacks has several EMA")
+        if pl_module.weights_dtype.itemsize < 4:
+            raise ValueError(
+                f"EMA: {pl_module.weights_dtype} is too coarse for an average's small steps; bf16-mixed keeps float32"
+            )
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From now on, follow every step of the generator's optimizer, whatever the order of the callbacks."""
         assert isinstance(pl_module, GAN)

@@ -16,7 +16,7 @@ from torch import Tensor
 from gan.module import GAN
 from gan.watch import Watch
 
-_NOTICE = b"\nsignal received: saving after this step (a second Ctrl-C stops at once)\n"
+_NOTICE = b"\nsignal received: saving and stopping (a second Ctrl-C stops at once)\n"
 # A terminal's Ctrl-C reaches the processes of torchrun twice, once through torchrun: that is no second Ctrl-C.
 _SECONDS_OF_ONE_SIGNAL = 0.5
 
@@ -24,9 +24,9 @@ _SECONDS_OF_ONE_SIGNAL = 0.5
 class Interruption(Callback):
     """Ends a training in good order on SIGTERM and Ctrl-C, in all processes if one of them gets the signal.
 
-    The step is finished and a checkpoint saved. Before the first step, and in anything but `fit`, there is nothing to
-    save: the process leaves at once, as it does on a second Ctrl-C. Under SLURM the signal that asks for requeueing
-    does the same, and requeues the job.
+    The step is finished and a checkpoint saved (on a GPU up to ten steps later, see `gan.watch`). Before the first
+    step, and in anything but `fit`, there is nothing to save: the process leaves at once, as it does on a second
+    Ctrl-C. Under SLURM the signal that asks for requeueing does the same, and requeues the job.
 
     Lightning's own handlers, which save at any point of a step or wait for other processes, are not installed.
     """
@@ -36,11 +36,13 @@ class Interruption(Callback):
         self._watch: Watch | None = None
         self._requeue_signal: int | None = None
         self._previous: dict[int, Any] = {}
+        self._children: list[Any] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take over the signals."""
         _keep_lightning_out(trainer)
         self._requeue_signal = _requeue_signal(trainer)
+        self._children = getattr(trainer.strategy.launcher, "procs", [])
         if threading.current_thread() is threading.main_thread():
             numbers = {int(signal.SIGTERM), int(signal.SIGINT), *filter(None, [self._requeue_signal])}
             self._previous = {number: signal.signal(number, self._receive) for number in numbers}
@@ -94,8 +96,12 @@ class Interruption(Callback):
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self._watch is None:
-            raise SystemExit(128 + number)
-        if not self._watch.wish:
+            for child in self._children:  # that Lightning's launcher has started: they would wait for this process
+                child.terminate()
+            self._children.clear()  # Lightning's observer would kill this process when they end
+            self.received = number
+            self.leave()
+        elif not self._watch.wish:
             os.write(2, _NOTICE)  # not print, which may just be at work below this handler
             self.received, self._since, self._watch.wish = number, time.monotonic(), True
         elif number == signal.SIGINT and time.monotonic() - self._since > _SECONDS_OF_ONE_SIGNAL:

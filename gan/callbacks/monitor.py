@@ -42,7 +42,7 @@ class Monitor(Callback):
         rates = {f"learning_rate/{name}": rate for name, rate in pl_module.learning_rates().items()}
         speed = self._images / (now - self._since)
         pl_module.publish({**_averaged(trainer, outputs), **rates, "images_per_second": speed})
-        self._since, self._images = time.perf_counter(), 0
+        self._since, self._images = now, 0
 
 
 def _averaged(trainer: Trainer, scalars: Mapping[str, Tensor]) -> dict[str, float]:

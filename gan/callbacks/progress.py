@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from gan.module import GAN
 from gan.runs import run_folder
 
 SECONDS_BETWEEN_UPDATES = 0.5
@@ -80,7 +81,7 @@ class Progress(ProgressBar):
         self.print(f"\nGenerator step {trainer.global_step} of {trainer.max_steps}. The run is in {run}")
         for name, value in sorted(trainer.callback_metrics.items()):
             if "operator_norm" not in name:
-                self.print(f"  {name} = {float(value):.4g}")
+                self.print(f"  {name} = {float(value):.4g}{_of_step(trainer, pl_module, name)}")
         self.print(f"Look at it with: tensorboard --logdir {run.parent}")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -112,3 +113,10 @@ class Progress(ProgressBar):
 
     def _add(self, description: str, total: int, completed: int = 0) -> Any:
         return self._bar.add_task(description, total=total, completed=completed, values="") if self._bar else None
+
+
+def _of_step(trainer: Trainer, module: LightningModule, name: str) -> str:
+    """Say of which step a value is, if it is not of the last one."""
+    assert isinstance(module, GAN)
+    step = module.published_at.get(name, trainer.global_step)
+    return "" if step == trainer.global_step else f" (step {step})"

@@ -32,7 +32,7 @@ class CutShortError(Exception):
 
 
 class Evaluation(Callback):
-    """Scores generated images against real ones: every so many steps of `fit`, in `validate` and in `test`.
+    """Scores generated images against real ones: every so many steps of `fit` and at its end, in `validate` and `test`.
 
     The training sees nothing of it: no random number is drawn, no mode or gradient changes, no network enters the
     checkpoint. A signal cuts an evaluation short; it is made up for when the run goes on.
@@ -101,8 +101,8 @@ class Evaluation(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Score every so many generator steps."""
-        if trainer.global_step % self.plan.every_n_steps == 0:
+        """Score every so many generator steps, and after the last one."""
+        if trainer.global_step % self.plan.every_n_steps == 0 or trainer.global_step == trainer.max_steps:
             self._evaluate_in_fit(trainer, _gan(pl_module))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -170,7 +170,8 @@ class Evaluation(Callback):
     def _evaluate_and_print(self, trainer: Trainer, module: GAN, split: str) -> None:
         values, protocol = self.evaluate(trainer, module, split)
         module.publish(values, protocol.fields())
-        _say(trainer, "\n".join([*(f"{name}: {value!r}" for name, value in values.items()), str(protocol)]))
+        scored = [] if self._foreign(trainer) else [f"checkpoint: {trainer.ckpt_path}"]
+        _say(trainer, "\n".join([*(f"{name}: {value!r}" for name, value in values.items()), str(protocol), *scored]))
 
     def _foreign(self, trainer: Trainer) -> bool:
         """Whether the scored images are those of `images` instead of the generator's."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gan.metrics.features import Features, checked, name_of, weights_hash_of
+from gan.metrics.features import Features, checked, name_of, precision_of, resize_of, weights_hash_of
 from gan.metrics.image_set import ImageSet
 from gan.metrics.inception import InceptionV3
 from gan.metrics.process import all_reduce, any_process, is_first_of_node, process_group
@@ -110,8 +110,9 @@ class Evaluator:
     def reference_files(self, images_hash: str) -> dict[Statistics, Path]:
         """Return where the statistics that the scores need of reference images are kept."""
         kinds = {score.statistics for score in self.scores if score.uses_reference}
-        network = type(self.network).__qualname__, self.name, self.weights_hash
-        return {kind: cache_file(*network, images_hash, kind) for kind in kinds}
+        network = type(self.network).__module__, type(self.network).__qualname__, self.name, self.weights_hash
+        how = resize_of(self.network), precision_of(self.network)
+        return {kind: cache_file(*network, *how, images_hash, kind) for kind in kinds}
 
     def evaluate(self, images: ImageSet, reference: Collected, progress: Progress) -> dict[str, float]:
         """Return the values of all scores of a set of images, by name; every process has to call it."""

@@ -18,7 +18,7 @@ def exact_inference(device_type: str) -> Iterator[None]:
     benchmark mode changes the last ones from run to run.
     """
     cuda, cudnn, mkldnn = _BACKENDS
-    float32 = (cuda.matmul, cudnn.conv, mkldnn.matmul, mkldnn.conv)
+    float32 = (cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv)
     precisions = [backend.fp32_precision for backend in float32]
     benchmark, deterministic = cudnn.benchmark, cudnn.deterministic
     try:

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gan.metrics.score import Score, qualified
@@ -44,10 +45,12 @@ class ClassMarginals(Statistics):
         assert batch.logits is not None
         logits = batch.logits.double()
         p, log_p = logits.softmax(1), logits.log_softmax(1)
-        split = split_of_image(batch.total, self.splits)[batch.start : batch.start + len(p)].to(p.device)
-        sums["count"].index_add_(0, split, p.new_ones(len(p)))
-        sums["probabilities"].index_add_(0, split, p)
-        sums["negentropies"].index_add_(0, split, (p * log_p).sum(1))
+        split = split_of_image(batch.total, self.splits)[batch.start : batch.start + len(p)]
+        # (S, N), for products: `index_add_` sums in no certain order on a GPU
+        belongs = F.one_hot(split, self.splits).T.to(p)
+        sums["count"] += belongs.sum(1)
+        sums["probabilities"] += belongs @ p
+        sums["negentropies"] += belongs @ (p * log_p).sum(1)
 
 
 def inception_scores(sums: Sums) -> Tensor:

@@ -1,7 +1,8 @@
 """Statistics of the reference images, computed once and kept in a cache folder.
 
-The name of a file is a hash of everything that its numbers depend on: the images' content, the feature network and its
-weights, and the kind of statistic. Nothing is ever stale, and the folder may be deleted at any time.
+The name of a file is a hash of everything that its numbers depend on: the images' content, the feature network, its
+weights and what it says of its resizing and precision, and the kind of statistic. Nothing is ever stale, and the folder
+may be deleted at any time.
 """
 
 import hashlib

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -83,6 +84,12 @@ ERRORS = [
         ["--model.discriminator_optimizer.fused=true", "--model.discriminator_optimizer.foreach=true"],
         "discriminator_optimizer: `fused` and `foreach` cannot be `True` together",
     ),
+    (
+        ["--model.decay.end=3", "--trainer.max_steps=4"],
+        "model.decay.end: the learning rates are 0 from generator step 3",
+    ),
+    (["--data=Folder"], "data: the following arguments are required: root"),
+    (["--trainer.logger=false"], "trainer.enable_checkpointing=false trains without"),
     (["--model.generator_norms=null"], "model.generator_norms: expected list, got None"),
     (["--trainer.precision=17"], "trainer.precision: expected 64, 32, 16 or"),
     (["--seed_everything=-3"], "seed_everything must be a number between 0 and 4294967295, got -3"),
@@ -304,6 +311,26 @@ def test_predict_draws_pictures(train, tmp_path, capsys):
         train("predict", *arguments, "--samples.path=others")
     assert "--pictures.path: drawn exists already" in capsys.readouterr().err
     assert not (tmp_path / "others").exists()
+
+
+def test_a_run_keeps_its_folder_whatever_else_logs(train):
+    csv = "{class_path: pytorch_lightning.loggers.CSVLogger, init_args: {save_dir: csv}}"
+    runs = train(*small("--trainer.max_steps=1", f"--trainer.logger={csv}"))
+    run = runs / "quickstart" / "version_0"
+    assert list(checkpoints(run)) == [0, 1]
+    assert yaml.safe_load((run / "config.yaml").read_text())["ckpt_path"] is None
+    assert list((runs.parent / "csv").rglob("metrics.csv"))
+    train(*small("--trainer.max_steps=1", "--trainer.enable_checkpointing=false"))
+    assert not checkpoints(runs / "quickstart" / "version_1")
+
+
+def test_the_summary_says_of_which_step_a_value_is(train, capsys):
+    monitor = "[{class_path: gan.callbacks.Monitor, init_args: {every_n_steps: 2}}]"
+    shown = ["--trainer.enable_progress_bar=true", f"--trainer.callbacks={monitor}", "--metrics.num_samples=70"]
+    train("fit", "--config", QUICKSTART, *SMALL, *shown, "--trainer.max_steps=3")
+    out = capsys.readouterr().out
+    assert re.search(r"  loss/generator = \S+ \(step 2\)\n", out)
+    assert re.search(r"  fd_digits = \S+\n", out), "evaluated after the last step"
 
 
 def test_validate_needs_to_know_what(train, capsys):

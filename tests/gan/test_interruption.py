@@ -80,13 +80,19 @@ def test_the_same_signal_twice_in_a_moment_is_one(tmp_path, number):
     assert saved(tmp_path) == [0, 3]
 
 
+class Early(Callback):
+    """Sends this process a signal before the first step."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def on_train_start(self, trainer, pl_module):
+        os.kill(os.getpid(), self.number)
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_before_the_first_step_there_is_nothing_to_wait_for(tmp_path, number):
-    class Early(Callback):
-        def on_train_start(self, trainer, pl_module):
-            os.kill(os.getpid(), number)
-
-    assert forked(lambda: train(tmp_path, Early())) == 128 + number
+    assert forked(lambda: train(tmp_path, Early(number))) == 128 + number
 
 
 def test_a_continued_run_obeys_too(tmp_path):
@@ -112,6 +118,9 @@ def test_slurm_s_signal_saves_and_requeues(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
     assert forked(lambda: train(tmp_path / "array", Send(signal.SIGUSR1))) == 128 + signal.SIGUSR1
     assert (tmp_path / "asked").read_text() == "requeue 5_2\n"
+    (tmp_path / "asked").unlink()
+    assert forked(lambda: train(tmp_path / "early", Early(signal.SIGUSR1))) == 128 + signal.SIGUSR1
+    assert (tmp_path / "asked").exists()
 
 
 @pytest.mark.slow

@@ -227,12 +227,17 @@ def test_sampling_leaves_the_training_alone():
     assert torch.equal(random_state, torch.get_rng_state())
 
 
+def conditional():
+    return small_gan(generator_norms=[ConditionalBatch()])
+
+
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
         (lambda gan: gan.sample(0), "the number of samples must be at least 1, got 0"),
-        (lambda gan: gan.sample(2, torch.tensor([1])), r"labels must have the shape \(2,\), got \(1,\)"),
-        (lambda gan: gan.sample(1, torch.tensor([10])), r"labels must be in \[0, 10\), got 10 to 10"),
+        (lambda gan: conditional().sample(2, torch.tensor([1])), r"labels must have the shape \(2,\), got \(1,\)"),
+        (lambda gan: gan.sample(1, torch.tensor([0])), "labels were given, but the generator is not conditional"),
+        (lambda gan: conditional().sample(1, torch.tensor([10])), r"labels must be in \[0, 10\), got 10 to 10"),
         (lambda gan: small_gan(discriminator_steps=0), "discriminator_steps must be at least 1, got 0"),
         (lambda gan: small_gan(generator_batch_ratio=0), "generator_batch_ratio must be at least 1, got 0"),
         (lambda gan: small_gan(seed=-1), "seed must be between 0 and 4294967295, got -1"),

@@ -278,5 +278,32 @@ def test_lines_after_the_checkpoint_are_cut(tmp_path):
     run = Path(logger.log_dir)
     with open(run / "metrics.jsonl", "a") as file:
         file.write('{"step": 1')  # a line that a kill cut short
-    RunLogger(str(tmp_path), "x", run, from_step=2)
-    assert [line["step"] for line in lines(run)] == [0, 1, 2]
+    before = (run / "metrics.jsonl").read_bytes()
+    continued = RunLogger(str(tmp_path), "x", run, from_step=2)
+    assert (run / "metrics.jsonl").read_bytes() == before, "what is refused later loses nothing"
+    continued.log_metrics({"a": 3.0}, 3)
+    continued.log_metrics({"a": 4.0}, 4)
+    assert [line["step"] for line in lines(run)] == [0, 1, 2, 3, 4]
+
+
+def test_runs_that_start_together_get_versions_of_their_own(tmp_path):
+    loggers = [RunLogger(str(tmp_path), "x") for _ in range(3)]
+    assert [Path(logger.log_dir).name for logger in loggers] == ["version_0", "version_1", "version_2"]
+
+
+def test_a_run_that_ends_with_its_epochs_saves(tmp_path):
+    run = train(tmp_path, 10, max_epochs=1, limit_train_batches=1)
+    assert list(checkpoints(run)) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"callbacks": [Checkpoint()]}, "without a gan.runs.RunLogger there is no folder to save in"),
+        ({"callbacks": [EMA(), EMA(1)]}, "trainer.callbacks has several EMA"),
+        ({"callbacks": [EMA()], "precision": "bf16-true"}, "EMA: torch.bfloat16 is too coarse"),
+    ],
+)
+def test_what_would_save_nothing_or_average_wrongly_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        fit(small_gan(), 1, **arguments)

@@ -77,7 +77,7 @@ def test_reference_is_computed_once_for_all_runs():
     assert evaluator.evaluate(a_set(images(23, 1), 5), reference, quiet) == first
 
 
-@pytest.mark.parametrize("change", ["weights", "images", "name"])
+@pytest.mark.parametrize("change", ["weights", "images", "name", "resize", "precision"])
 def test_reference_of_something_else_is_not_taken(change):
     network, images_hash = Corners(), "real"
     evaluate(make(network), images(23, 1), images(30))
@@ -88,7 +88,7 @@ def test_reference_of_something_else_is_not_taken(change):
         images_hash = "other"
     else:
         network = Corners()
-        network.name = "other"
+        setattr(network, change, "other")
     done = []
     make(network).reference(a_set(images(30), 5), images_hash, lambda *progress: done.append(progress))
     assert done
