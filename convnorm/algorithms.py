@@ -8,11 +8,14 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from convnorm.autocast import precision
 from convnorm.bicomplex import basis, mix_few
 from convnorm.fourier import plan
 from convnorm.functional import precondition
-from convnorm.geometry import CONVOLVE, CONVOLVE_TRANSPOSED, Convolution, Geometry, rows
+from convnorm.geometry import CONVOLVE, CONVOLVE_TRANSPOSED, Convolution, Geometry, in_layout, rows
 from convnorm.mixing import mix
+
+COMPILED_BATCH = 64  # what a compiler's graph is chosen for: it is to hold for every batch
 
 # In operations of a matrix product, measured on CPUs:
 FFT_COST = 1000  # a number's way through both FFTs
@@ -43,7 +46,8 @@ def convolve_preconditioned(layer: Convolution, x: Tensor, kernels: Tensor, spec
     # Of order one: half precision neither overflows nor vanishes.
     kernels = kernels.to(spectrum.dtype) * level.unsqueeze(1)
     costs = _costs(layer, x, grid)
-    return min(costs, key=lambda algorithm: costs[algorithm])(layer, x, kernels, spectrum, grid)
+    algorithm = min(costs, key=lambda algorithm: costs[algorithm])
+    return in_layout(algorithm(layer, x, kernels, spectrum, grid), x, kernels)
 
 
 def _costs(layer: Convolution, x: Tensor, grid: Geometry) -> dict[Algorithm, float]:
@@ -53,7 +57,8 @@ def _costs(layer: Convolution, x: Tensor, grid: Geometry) -> dict[Algorithm, flo
     """
     if x.dim() != 4 or len(grid.size) != 2 or layer.groups > 1:
         return {_filter: 0}
-    batch, inputs, outputs, taps = len(x), layer.in_channels, layer.out_channels, math.prod(layer.kernel_size)
+    batch = COMPILED_BATCH if torch.compiler.is_compiling() else len(x)
+    inputs, outputs, taps = layer.in_channels, layer.out_channels, math.prod(layer.kernel_size)
     ways = len(grid.image[1]) * inputs + len(grid.window[1]) * outputs
     return {
         _filter: batch * outputs * (2 * taps * inputs * CONVOLUTION_COST + FFT_COST),
@@ -63,32 +68,28 @@ def _costs(layer: Convolution, x: Tensor, grid: Geometry) -> dict[Algorithm, flo
 
 
 def _filter(layer: Convolution, x: Tensor, kernels: Tensor, spectrum: Tensor, grid: Geometry) -> Tensor:
-    y = precondition(_convolve_fully(layer, x, kernels, grid), spectrum)
     window: list[slice | EllipsisType] = [slice(places.start, places.stop, places.step) for places in grid.window]
-    return y[tuple([..., *window])]
+
+    def run(x: Tensor) -> Tensor:  # in full precision up to here: the spectrum amplifies what rounding leaves
+        y = precondition(_convolve_fully(layer, x.to(kernels.dtype), kernels, grid), spectrum)
+        return y[tuple([..., *window])].to(x.dtype)
+
+    return _without_autocast(x, run)
 
 
 def _mix(layer: Convolution, x: Tensor, kernels: Tensor, spectrum: Tensor, grid: Geometry) -> Tensor:
-    return _without_autocast(x, kernels, lambda x: mix(x, kernels, spectrum, plan(grid, x.dtype, x.device)))
+    return _without_autocast(x, lambda x: mix(x, kernels, spectrum, plan(grid, x.dtype, x.device)))
 
 
 def _mix_few(layer: Convolution, x: Tensor, kernels: Tensor, spectrum: Tensor, grid: Geometry) -> Tensor:
-    return _without_autocast(x, kernels, lambda x: mix_few(x, kernels, spectrum, basis(grid, x.dtype, x.device)))
+    return _without_autocast(x, lambda x: mix_few(x, kernels, spectrum, basis(grid, x.dtype, x.device)))
 
 
-def _without_autocast(x: Tensor, kernels: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
-    """Run on x in autocast's precision, and return what comes out in the memory format of x or of the kernels."""
-    kind, dtype = x.device.type, x.dtype
-    if torch.is_autocast_enabled(kind):
-        dtype = torch.get_autocast_dtype(kind)
-    with torch.autocast(kind, enabled=False):
-        y = run(x.to(dtype))
-    channels_last = _is_channels_last(x) or _is_channels_last(kernels)
-    return y.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
-
-
-def _is_channels_last(x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+def _without_autocast(x: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
+    """Run on x in autocast's precision."""
+    x = x.to(precision(x))
+    with torch.autocast(x.device.type, enabled=False):
+        return run(x)
 
 
 def _convolve(layer: Convolution, x: Tensor, kernels: Tensor) -> Tensor:
@@ -97,7 +98,7 @@ def _convolve(layer: Convolution, x: Tensor, kernels: Tensor) -> Tensor:
     padding = 0 if layer.padding_mode != "zeros" or isinstance(layer.padding, str) else layer.padding
     if layer.transposed:
         extra = layer.output_padding
-        return CONVOLVE_TRANSPOSED[axes](x, weight, None, layer.stride, padding, extra, layer.groups)
+        return CONVOLVE_TRANSPOSED[axes](x, weight, None, layer.stride, padding, extra, layer.groups, layer.dilation)
     return CONVOLVE[axes](x, weight, None, layer.stride, padding, 1, layer.groups)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from torch.nn.grad import conv2d_weight
 
+from convnorm.autocast import precision
 from convnorm.geometry import CONVOLVE
 from convnorm.gradients import gradients_with_graph
 
@@ -28,7 +29,7 @@ def filter_channels(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if x.device.type != "cpu" or x.dim() != 4 or len(kernel) != 2 or torch.compiler.is_compiling():
         return CONVOLVE[len(kernel) - 1](x, weight, bias, 1, [k // 2 for k in kernel], 1, len(weight))
     if torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
+        dtype = precision(x)
         x, weight, bias = x.to(dtype), weight.to(dtype), bias if bias is None else bias.to(dtype)
     with torch.autocast(x.device.type, enabled=False):
         return _Depthwise.apply(x, weight, bias)

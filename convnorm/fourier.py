@@ -20,21 +20,22 @@ from torch import Tensor
 
 from convnorm.geometry import Geometry
 
-KEPT = 64  # plans in memory: a network has about ten, of some 100 kB each
+KEPT = 64  # plans in memory: a network has about ten, of 100 kB for images of 32 pixels and some MB for 224
 
 
-class Points(NamedTuple):
-    """The points of one frequency of the first axis.
+class Block(NamedTuple):
+    """The points of consecutive frequencies of the first axis, F' of them, that have all maps but one in common.
 
     Attributes:
         analysis: from a column of the transformed image, real above imaginary part, (P, 2W).
-        kernel: from what `split` makes of the kernel's taps, (P, k*k); in half precision (P, 3k*k).
+        kernels: for each frequency, from what `split` makes of the kernel's taps, (F', P, k*k); in half precision
+            (F', P, 3k*k).
         synthesis: to a column of the output, real above imaginary part, (2W', P).
         frequency: of the second axis, (P,).
     """
 
     analysis: Tensor
-    kernel: Tensor
+    kernels: Tensor
     synthesis: Tensor
     frequency: Tensor
 
@@ -44,12 +45,12 @@ class Plan(NamedTuple):
 
     Attributes:
         analysis: the first axis' transform, real and imaginary parts in turn, (2F, H).
-        points: for each of the F frequencies.
+        blocks: of all F frequencies in turn.
         synthesis: back to the rows that are kept, (H', 2F).
     """
 
     analysis: Tensor
-    points: list[Points]
+    blocks: list[Block]
     synthesis: Tensor
 
 
@@ -84,7 +85,7 @@ def kept(
 
 
 def split(taps: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return taps (k*k, ...) in `dtype`, as `Points.kernel` takes them.
+    """Return taps (k*k, ...) in `dtype`, as `Block.kernels` takes them.
 
     Half precision makes (3k*k, ...) of them, high, low and high parts, which meet the constants' high, high and low
     parts: one matrix product in half precision, summed in float32, is then as accurate as one in float32. Rounded
@@ -102,15 +103,17 @@ def plan(grid: Geometry, dtype: torch.dtype, device: torch.device) -> Plan:
     (n, m), image, taps, window = grid.size, grid.image, grid.taps, grid.window
     second = {real: _second_axis(m, image[1], window[1], real) for real in (False, True)}
     shared = {real: [matrix.to(device, dtype) for matrix in maps] for real, (_, _, *maps) in second.items()}
-    points = []
-    for f in range(n // 2 + 1):
-        real = 2 * f % n == 0
-        pairs, own = second[real][:2]
-        kernel = torch.kron(_wave(n, [f], taps[0]), _wave(m, [*pairs, *own], taps[1]))
-        frequency = torch.tensor([*pairs, *pairs, *pairs, *own], device=device)
-        analysis, synthesis = shared[real]
-        points.append(Points(analysis, _kernel_points(kernel, len(pairs), dtype).to(device), synthesis, frequency))
-    return Plan(_first_axis(n, image[0]).to(device, dtype), points, _first_axis(n, window[0]).T.to(device, dtype))
+    blocks = []
+    # The first frequency and, if N is even, that in the middle are their own conjugates.
+    for real, span in (True, range(1)), (False, range(1, (n + 1) // 2)), (True, range((n + 1) // 2, n // 2 + 1)):
+        if len(span):
+            pairs, own = second[real][:2]
+            waves = _wave(n, span, taps[0]), _wave(m, [*pairs, *own], taps[1])
+            frequency = torch.tensor([*pairs, *pairs, *pairs, *own], device=device)
+            analysis, synthesis = shared[real]
+            kernels = _kernel_points(*waves, len(pairs), dtype).to(device)
+            blocks.append(Block(analysis, kernels, synthesis, frequency))
+    return Plan(_first_axis(n, image[0]).to(device, dtype), blocks, _first_axis(n, window[0]).T.to(device, dtype))
 
 
 def _wave(n: int, frequencies: Sequence[int], places: range) -> Tensor:
@@ -163,9 +166,24 @@ def _forms(
     return re + im, re, im, torch.cat([single.real, -single.imag], 1)
 
 
-def _kernel_points(kernel: Tensor, pairs: int, dtype: torch.dtype) -> Tensor:
-    """Return the forms Ar, Ai - Ar and Ar + Ai at frequencies of three points, then Ar at those of one; see `split`."""
-    re, im = kernel.real, kernel.imag
-    forms = torch.cat([re[:pairs], (im - re)[:pairs], (re + im)[:pairs], re[pairs:]])
+def _kernel_points(first: Tensor, second: Tensor, pairs: int, dtype: torch.dtype) -> Tensor:
+    """Return the forms Ar, Ai - Ar and Ar + Ai at frequencies of three points, then Ar at those of one; see `split`.
+
+    Args:
+        first: the first axis' waves, (F', k).
+        second: the second axis', (G, k), those of three points before those of one.
+        pairs: how many of these have three points.
+        dtype: of the maps.
+
+    Returns:
+        (F', P, k*k), in half precision (F', P, 3k*k).
+    """
+
+    def outer(a: Tensor, b: Tensor) -> Tensor:
+        return torch.einsum("fu,gv->fguv", a, b).flatten(2)
+
+    re = outer(first.real, second.real) - outer(first.imag, second.imag)
+    im = outer(first.real, second.imag) + outer(first.imag, second.real)
+    forms = torch.cat([re[:, :pairs], (im - re)[:, :pairs], (re + im)[:, :pairs], re[:, pairs:]], 1)
     high = forms.to(dtype)
-    return high if dtype.itemsize > 2 else torch.cat([high, high, (forms - high.double()).to(dtype)], 1)
+    return high if dtype.itemsize > 2 else torch.cat([high, high, (forms - high.double()).to(dtype)], 2)

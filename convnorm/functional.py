@@ -100,11 +100,19 @@ def precondition(y: Tensor, spectrum: Tensor) -> Tensor:
 
     Args:
         y: (..., O, *N); half precision is computed in float32.
-        spectrum: what `preconditioner` returns for the grid N.
+        spectrum: what `preconditioner` returns for the grid N. Those of 2n and of 2n + 1 frequencies on the first axis
+            have one shape, and cannot be told apart.
 
     Returns:
         A tensor of y's shape and dtype.
+
+    Raises:
+        ValueError: if the spectrum is of other channels or of another grid than y.
     """
+    channels, first, *others = y.shape[-spectrum.dim() :]
+    expected = channels, first // 2 + 1, *others
+    if spectrum.shape != expected:
+        raise ValueError(f"spectrum must be of shape {expected} for this y, got {tuple(spectrum.shape)}")
     if y.numel() == 0:
         return y  # an empty batch, which MKL refuses to transform
     axes = _axes(spectrum.dim() - 1)

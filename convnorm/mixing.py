@@ -5,13 +5,14 @@ those rows and columns of the output are computed that crop and stride leave. Pi
 and channels last, so that every linear map is one matrix product with all images.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from convnorm.fourier import Plan, Points, split
+from convnorm.fourier import Block, Plan, split
 from convnorm.gradients import gradients_with_graph
 
 
@@ -28,7 +29,7 @@ def mix(x: Tensor, weight: Tensor, spectrum: Tensor, plan: Plan) -> Tensor:
         (B, O, H', W') in x's dtype; in memory, H' and W' come before B and O.
     """
     batch, inputs, height, width = x.shape
-    frequencies, outputs, out_height = len(plan.points), len(weight), len(plan.synthesis)
+    frequencies, outputs, out_height = spectrum.shape[1], len(weight), len(plan.synthesis)
     rows = x.permute(2, 3, 0, 1).reshape(height, width * batch * inputs)
     u = (plan.analysis @ rows).view(frequencies, 2 * width, batch, inputs)
     taps = weight.permute(2, 3, 0, 1).flatten(0, 1).contiguous()  # (k*k, O, I)
@@ -55,19 +56,28 @@ class Room(NamedTuple):
 
 
 def _room(u: Tensor, outputs: int, plan: Plan) -> Room:
-    points, (batch, inputs) = max(len(points.analysis) for points in plan.points), u.shape[2:]
+    points, (batch, inputs) = max(len(block.analysis) for block in plan.blocks), u.shape[2:]
     shapes = (points, batch, inputs), (points, outputs, inputs), (points, batch, outputs)
     return Room(*(u.new_empty(shape) for shape in shapes))
 
 
 def _columns(u: Tensor, taps: Tensor, v: Tensor, plan: Plan) -> Tensor:
-    """Map (F, 2W, B, I) to (F, 2W', B, O), one frequency of the first axis at a time: their points fit in the cache."""
-    parts, columns = split(taps, u.dtype), []
-    for f, points in enumerate(plan.points):
-        kernels = _apply(points.kernel, parts)
-        products = torch.bmm(_apply(points.analysis, u[f]), kernels.transpose(1, 2))
-        columns.append(_apply(points.synthesis, products * _at(points, v[f])))
-    return torch.stack(columns)
+    """Map (F, 2W, B, I) to (F, 2W', B, O)."""
+    parts, columns, first = split(taps, u.dtype), [], 0
+    for block in plan.blocks:
+        here = slice(first, first := first + len(block.kernels))
+        image = torch.einsum("pw,fwbi->fpbi", block.analysis, u[here])
+        kernels = torch.einsum("fpk,koi->fpio", block.kernels, parts)
+        products = image @ kernels * v[here, block.frequency].unsqueeze(2)
+        columns.append(torch.einsum("wp,fpbo->fwbo", block.synthesis, products))
+    return torch.cat(columns)
+
+
+def _each(plan: Plan) -> Iterator[tuple[int, Block, Tensor]]:
+    """Yield each frequency of the first axis, its block, and its map of the kernels."""
+    kernels = ((block, kernel) for block in plan.blocks for kernel in block.kernels)
+    for f, (block, kernel) in enumerate(kernels):
+        yield f, block, kernel
 
 
 def _apply(matrix: Tensor, x: Tensor, out: Tensor | None = None) -> Tensor:
@@ -76,9 +86,9 @@ def _apply(matrix: Tensor, x: Tensor, out: Tensor | None = None) -> Tensor:
     return torch.mm(matrix, x.flatten(1), out=flat).view(len(matrix), *x.shape[1:])
 
 
-def _at(points: Points, v: Tensor) -> Tensor:
+def _at(block: Block, v: Tensor) -> Tensor:
     """Return the spectrum (N, O) at the points, (P, 1, O)."""
-    return v[points.frequency].unsqueeze(1)
+    return v[block.frequency].unsqueeze(1)
 
 
 def _is_narrow(u: Tensor) -> bool:
@@ -92,17 +102,20 @@ def _scaled(here: bool, x: Tensor, scale: Tensor) -> Tensor:
 
 
 class _Columns(torch.autograd.Function):
-    """`_columns`, keeping only its inputs for the backward pass: the points are 1.5 times as many as the pixels."""
+    """`_columns`, one frequency of the first axis at a time, whose points fit in the cache.
+
+    Only its inputs are kept for the backward pass: the points are 1.5 times as many as the pixels.
+    """
 
     @staticmethod
     def forward(u: Tensor, taps: Tensor, v: Tensor, plan: Plan) -> Tensor:
-        z = u.new_empty(len(u), len(plan.points[0].synthesis), u.shape[2], taps.shape[1])
+        z = u.new_empty(len(u), len(plan.blocks[0].synthesis), u.shape[2], taps.shape[1])
         parts, room, narrow = split(taps, u.dtype), _room(u, taps.shape[1], plan), _is_narrow(u)
-        for f, points in enumerate(plan.points):
-            image, scale = _apply(points.analysis, u[f], room.image), _at(points, v[f])
-            kernels = _scaled(narrow, _apply(points.kernel, parts, room.kernels), scale.transpose(1, 2))
+        for f, block, kernel in _each(plan):
+            image, scale = _apply(block.analysis, u[f], room.image), _at(block, v[f])
+            kernels = _scaled(narrow, _apply(kernel, parts, room.kernels), scale.transpose(1, 2))
             products = torch.bmm(image, kernels.transpose(1, 2), out=room.products[: len(image)])
-            _apply(points.synthesis, _scaled(not narrow, products, scale), z[f])
+            _apply(block.synthesis, _scaled(not narrow, products, scale), z[f])
         return z
 
     @staticmethod
@@ -126,16 +139,16 @@ def _gradients(
     grad_u = torch.empty_like(u) if needed[0] else None
     grad_taps = u.new_empty(len(u), *taps.shape) if needed[1] else None
     parts, room, narrow = split(taps, u.dtype), _room(u, taps.shape[1], plan), _is_narrow(u)
-    for f, points in enumerate(plan.points):
-        scale = _at(points, v[f])
-        products = _scaled(not narrow, _apply(points.synthesis.T, grad[f], room.products), scale)
+    for f, block, kernel in _each(plan):
+        scale = _at(block, v[f])
+        products = _scaled(not narrow, _apply(block.synthesis.T, grad[f], room.products), scale)
         image = room.image[: len(products)]
         if grad_u is not None:
-            kernels = _scaled(narrow, _apply(points.kernel, parts, room.kernels), scale.transpose(1, 2))
+            kernels = _scaled(narrow, _apply(kernel, parts, room.kernels), scale.transpose(1, 2))
             torch.bmm(products, kernels, out=image)
-            _apply(points.analysis.T, image, grad_u[f])
+            _apply(block.analysis.T, image, grad_u[f])
         if grad_taps is not None:
-            image = _apply(points.analysis, u[f], room.image)
+            image = _apply(block.analysis, u[f], room.image)
             kernels = torch.bmm(products.transpose(1, 2), image, out=room.kernels[: len(image)])
-            _apply(points.kernel[:, : len(taps)].T, _scaled(narrow, kernels, scale.transpose(1, 2)), grad_taps[f])
+            _apply(kernel[:, : len(taps)].T, _scaled(narrow, kernels, scale.transpose(1, 2)), grad_taps[f])
     return grad_u, None if grad_taps is None else grad_taps.sum(0).to(taps.dtype)

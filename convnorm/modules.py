@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from convnorm.algorithms import convolve_preconditioned
 from convnorm.depthwise import filter_channels
@@ -29,7 +30,8 @@ class ConvNorm(nn.Module):
 
     Args:
         layer: a convolution, plain or transposed, with 1 to 3 spatial axes. It is held as `.layer` and stays the truth
-            about weight, bias, stride and padding; it may carry a parametrization.
+            about weight, bias, stride and padding; it may carry a parametrization. Its weight is read and the layer is
+            never called, so that hooks on it would not run.
         affine: whether a learnable depthwise filter follows, as `.affine`: of the next odd size to the layer's kernel,
             starting as the identity.
         momentum: the paper's moving average of the spectrum, used in evaluation: how much of the newest spectrum enters
@@ -37,7 +39,8 @@ class ConvNorm(nn.Module):
             The average starts at zero, as theirs does, and is of one size of images.
 
     Raises:
-        TypeError: if `layer` is no such convolution, or a subclass with a `forward` of its own.
+        TypeError: if `layer` is no such convolution, has a `forward` of its own, forward hooks, a complex weight, or
+            one that is neither a parameter nor parametrized.
         ValueError: if `momentum` is neither None, "cosine" nor a number in (0, 1].
     """
 
@@ -50,7 +53,7 @@ class ConvNorm(nn.Module):
         self.affine: Any = _identity_filter(self.layer) if affine else None
         self.momentum = momentum
         if momentum is not None:
-            if momentum != "cosine" and (isinstance(momentum, str) or not 0 < momentum <= 1):
+            if momentum != "cosine" and not _is_fraction(momentum):
                 raise ValueError(f'momentum must be None, "cosine" or a number in (0, 1], got {momentum!r}')
             device = self.layer.weight.device
             self.register_buffer("running_spectrum", torch.empty(0, device=device))
@@ -78,12 +81,13 @@ class ConvNorm(nn.Module):
         if self.training or self.running_spectrum.numel() == 0:
             return current
         self._check_size(size)
-        return self.running_spectrum[:, : size[0] // 2 + 1]
+        return self.running_spectrum[:, : size[0] // 2 + 1].to(current.dtype)
 
     @torch.no_grad()
     def _track(self, current: Tensor) -> None:
         if self.running_spectrum.numel() == 0:
             self.running_spectrum = torch.zeros_like(current)
+        self.running_spectrum = self.running_spectrum.to(current.dtype)  # it was rounded if the module was cast
         self._check_size(current.shape[1:])
         self.num_batches_tracked += 1
         weight = torch.tensor(self.momentum) if self.momentum != "cosine" else _cosine(self.num_batches_tracked)
@@ -109,16 +113,35 @@ def _cosine(step: Tensor) -> Tensor:
     return (0.5 * (torch.cos(step * (math.pi / 40000)) + 1)).clamp_min(0.01)
 
 
+def _is_fraction(momentum: object) -> bool:
+    return isinstance(momentum, (int, float)) and not isinstance(momentum, bool) and 0 < momentum <= 1
+
+
 def _checked(layer: nn.Module) -> Convolution:
     kind = next((kind for kind in CONVOLUTIONS if isinstance(layer, kind)), None)
+    name = f"{type(layer).__module__}.{type(layer).__qualname__}"
     if kind is None:
         names = ", ".join(kind.__name__ for kind in CONVOLUTIONS)
-        raise TypeError(f"layer must be one of {names}, got {type(layer).__name__}")
+        raise TypeError(f"layer must be one of {names}, got {name}")
     if type(layer).forward is not kind.forward:
-        raise TypeError(f"layer must be a plain {kind.__name__}, got {type(layer).__name__} with a forward of its own")
+        raise TypeError(f"layer must be a plain {kind.__name__}, got {name} with a forward of its own")
     if isinstance(layer, nn.modules.lazy.LazyModuleMixin):
-        raise TypeError(f"layer must know its shape, got {type(layer).__name__}: run it once before")
+        raise TypeError(f"layer must know its shape, got {name}: run it once before")
+    _check_weight(layer, name)
     return layer  # type: ignore[return-value]
+
+
+def _check_weight(layer: nn.Module, name: str) -> None:
+    weight: Any = layer.weight
+    own = isinstance(weight, nn.Parameter) or is_parametrized(layer, "weight")
+    if layer._forward_pre_hooks or layer._forward_hooks or not own:
+        raise TypeError(
+            f"layer must have no forward hooks and a weight that is a parameter or parametrized, got {name}: ConvNorm "
+            "reads the weight but never calls the layer. In place of torch.nn.utils.spectral_norm, weight_norm or "
+            "prune use torch.nn.utils.parametrizations or parametrize; register other hooks on the ConvNorm"
+        )
+    if weight.is_complex():
+        raise TypeError(f"layer must have a real weight, got {name} with {weight.dtype}")
 
 
 def _identity_filter(layer: Convolution) -> nn.Module:
@@ -154,15 +177,39 @@ def convert(module: nn.Module, wrap: Callable[[nn.Module], nn.Module] = conv_nor
 
     Returns:
         The network, or the wrapped layer if `module` is one.
+
+    Raises:
+        TypeError: if `wrap` raises one, or returns what is no module. No module has been replaced then.
     """
-    return _convert(module, wrap, {})
+    replacements: dict[nn.Module, nn.Module] = {}
+    _find(module, wrap, "", replacements)
+    for parent, replacement in replacements.items():
+        for name, child in _children(parent, replacement).items():
+            setattr(parent, name, replacements[child])
+    return replacements[module]
 
 
-def _convert(module: nn.Module, wrap: Callable[[nn.Module], nn.Module], done: dict[nn.Module, nn.Module]) -> nn.Module:
-    if module not in done:
-        done[module] = wrap(module)
-        if done[module] is module and not isinstance(module, ConvNorm):
-            for name, child in module._modules.items():
-                if child is not None:
-                    setattr(module, name, _convert(child, wrap, done))
-    return done[module]
+def _find(
+    module: nn.Module, wrap: Callable[[nn.Module], nn.Module], path: str, replacements: dict[nn.Module, nn.Module]
+) -> None:
+    replacements[module] = _wrapped(module, wrap, path or "the module")
+    for name, child in _children(module, replacements[module]).items():
+        if child not in replacements:
+            _find(child, wrap, f"{path}.{name}".lstrip("."), replacements)
+
+
+def _wrapped(module: nn.Module, wrap: Callable[[nn.Module], nn.Module], path: str) -> nn.Module:
+    try:
+        replacement = wrap(module)
+    except TypeError as error:
+        raise TypeError(f"{path}: {error}; to leave it as it is, let `wrap` return it") from error
+    if not isinstance(replacement, nn.Module):
+        raise TypeError(f"{path}: `wrap` must return a module, got {type(replacement).__name__}")
+    return replacement
+
+
+def _children(module: nn.Module, replacement: nn.Module) -> dict[str, nn.Module]:
+    """Return what `convert` looks into: nothing of a module that is replaced or is a `ConvNorm`."""
+    if replacement is not module or isinstance(module, ConvNorm):
+        return {}
+    return {name: child for name, child in module._modules.items() if child is not None}

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Sequence
 
 import torch
@@ -11,6 +12,7 @@ from convnorm.functional import unfold
 from convnorm.geometry import Convolution, geometry, rows
 from convnorm.modules import CONVOLUTIONS, ConvNorm
 
+ALARMING = 1e-4  # relative residual of Lanczos, which bounds the error, at which there is a warning
 STEPS = 200  # of Lanczos, at most; 20 to 60 reach the tolerance on the layers of trained and untrained networks
 
 
@@ -29,15 +31,21 @@ def singular_values(layer: nn.Module, size: Sequence[int]) -> Tensor:
     Returns:
         Float64, (*N, min(O, I)), largest first at each frequency; grouped layers have groups · min(O/groups, I/groups)
         values.
+
+    Raises:
+        TypeError: if `layer` is none of these.
+        ValueError: if `size` does not have one positive number per spatial axis, or the weight is not finite.
     """
     layer = _frozen(layer, torch.float64)
     convolution = _convolution(layer)
+    _check_size(convolution, size)
     kernels = rows(convolution, convolution.weight)  # (O, I / groups, *k)
     grid = geometry(convolution, size).size
     transfer = _transfer(kernels, grid, convolution.dilation)
     if isinstance(layer, ConvNorm):
         spectrum = layer.spectrum(kernels, grid)
         transfer = transfer * spectrum.unsqueeze(1)
+    _largest(transfer)
     blocks = transfer.reshape(convolution.groups, -1, *transfer.shape[1:]).movedim((0, 1, 2), (-3, -2, -1))
     values = torch.linalg.svdvals(blocks).flatten(-2)  # of (*N/2, groups, O / groups, I / groups)
     return unfold(values.movedim(-1, 0), grid).movedim(0, -1).sort(dim=-1, descending=True).values
@@ -58,40 +66,56 @@ def operator_norm(layer: nn.Module, size: Sequence[int] = ()) -> float:
     """Return the largest singular value of a layer as it acts: with its zero padding, stride and all that wraps it.
 
     For a convolution by Lanczos' method on the map from one image to the output without bias, to about 1e-6 of the
-    value; the layer, its mode and the global random state are left as they are.
+    value; where 200 steps do not suffice, to at least 1e-4, or a warning says how far from it. The layer, its
+    mode and the global random state are left as they are.
 
     Args:
         layer: a `Linear`, a convolution, plain or transposed, either with parametrizations or not, or a `ConvNorm`
-            (its depthwise filter included).
+            (its depthwise filter included; with momentum the average is used in evaluation mode only).
         size: spatial size H of the input images; a `Linear` has none.
 
     Raises:
         TypeError: if `layer` is none of these.
+        ValueError: if `size` does not have one positive number per spatial axis, or the weights are not finite.
     """
     layer = _frozen(layer, torch.float32)
     if isinstance(layer, nn.Linear):
-        return float(torch.linalg.matrix_norm(layer.weight.detach(), ord=2))
-    weight = _convolution(layer).weight
-    image = weight.new_zeros(1, _convolution(layer).in_channels, *size)
-    with torch.enable_grad(), torch.autocast(weight.device.type, enabled=False):
-        offset = layer(image.requires_grad_())
-
-        def gram(x: Tensor) -> Tensor:
-            with torch.no_grad():
-                y = layer(x) - offset
-            return torch.autograd.grad(offset, image, y, retain_graph=True)[0]
-
-        return math.sqrt(_largest_eigenvalue(gram, image.detach()))
+        _largest(layer.weight)
+        return float(torch.linalg.matrix_norm(layer.weight, ord=2))
+    convolution = _convolution(layer)
+    _check_size(convolution, size)
+    if isinstance(convolution.bias, nn.Parameter):
+        convolution.bias = None  # small weights would drown beside it
+    start = torch.randn(1, convolution.in_channels, *size, generator=torch.Generator().manual_seed(0))
+    return _norm_by_lanczos(layer, start.to(convolution.weight))
 
 
-def _largest_eigenvalue(gram: Callable[[Tensor], Tensor], like: Tensor, tolerance: float = 1e-6) -> float:
+def _norm_by_lanczos(layer: nn.Module, start: Tensor) -> float:
+    with torch.enable_grad(), torch.autocast(start.device.type, enabled=False):
+        image = torch.zeros_like(start, requires_grad=True)
+        offset = layer(image)
+
+        @torch.no_grad()
+        def act(x: Tensor) -> Tensor:
+            return layer(x) - offset
+
+        scale = _largest(act(start))
+        if scale == 0:
+            return 0.0
+
+        def gram(x: Tensor) -> Tensor:  # of the layer over its scale, so that no square overflows or vanishes
+            return torch.autograd.grad(offset, image, act(x / scale) / scale, retain_graph=True)[0]
+
+        return scale * math.sqrt(_largest_eigenvalue(gram, start))
+
+
+def _largest_eigenvalue(gram: Callable[[Tensor], Tensor], start: Tensor, tolerance: float = 1e-6) -> float:
     """Run Lanczos with full reorthogonalization on a positive semidefinite map until its residual bounds the error."""
-    start = torch.randn(like.shape, generator=torch.Generator().manual_seed(0)).to(like)
     vectors = [start / start.norm()]
     diagonal: list[float] = []
     off_diagonal: list[float] = []
-    value = 0.0
-    for _ in range(min(STEPS, like.numel())):
+    value = residual = 0.0
+    for _ in range(min(STEPS, start.numel())):
         image = gram(vectors[-1])
         diagonal.append(float((image * vectors[-1]).sum()))
         tridiagonal = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
@@ -102,20 +126,39 @@ def _largest_eigenvalue(gram: Callable[[Tensor], Tensor], like: Tensor, toleranc
         for _ in range(2):
             image = image - (basis.T @ (basis @ image.flatten())).view_as(image)
         off_diagonal.append(float(image.norm()))
-        if off_diagonal[-1] * abs(float(ritz[-1, -1])) <= tolerance * value:
-            break
+        residual = off_diagonal[-1] * abs(float(ritz[-1, -1]))
+        if residual <= tolerance * value:
+            return value
         vectors.append(image / off_diagonal[-1])
+    if start.numel() > STEPS and residual > ALARMING * value:
+        reached = f"its relative residual is {residual / value:.1e} instead of {tolerance:.0e}"
+        warnings.warn(f"operator_norm stopped after {STEPS} steps: {reached}", stacklevel=4)
     return value
 
 
 def _frozen(layer: nn.Module, least: torch.dtype) -> nn.Module:
-    """Return a copy of at least the given precision whose parametrizations no longer move when they are read."""
-    frozen = copy.deepcopy(layer)
-    for child in frozen.children():
-        child.eval()
+    """Return a copy of at least the given precision, in which reading moves no parametrization and no average."""
+    frozen = copy.deepcopy(layer).requires_grad_(False)
+    if isinstance(frozen, ConvNorm) and frozen.training:
+        frozen.momentum = None  # it trains on the spectrum of now, whatever the average is
+    frozen.eval()
     for parameter in frozen.parameters():
         return frozen.to(torch.promote_types(parameter.dtype, least))
     return frozen
+
+
+def _check_size(layer: Convolution, size: Sequence[int]) -> None:
+    axes = len(layer.kernel_size)
+    if not isinstance(size, Sequence) or len(size) != axes or min(size) < 1:
+        raise ValueError(f"size must be {axes} positive numbers for this layer, got {size!r}")
+
+
+def _largest(values: Tensor) -> float:
+    """Return the largest absolute value of what the weights have given."""
+    largest = float(values.abs().max())
+    if not math.isfinite(largest):
+        raise ValueError(f"the layer's weights must be finite, and so must what they give: found {largest}")
+    return largest
 
 
 def _convolution(layer: nn.Module) -> Convolution:

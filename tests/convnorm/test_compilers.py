@@ -39,11 +39,25 @@ def test_compiles_to_one_graph(name: str) -> None:
         torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "algorithm"), [("k3", "_mix"), ("k3", "_mix_few"), ("grouped", "_filter")], indirect=["algorithm"]
+)
+@pytest.mark.usefixtures("algorithm")
+def test_other_batches_compile_to_one_graph_too(name: str) -> None:
+    """The last batch of an epoch: here the graph is what counts, not what a compiler makes of it."""
+    norm = ConvNorm(copy.deepcopy(LAYERS[name]))
+    compiled = torch.compile(copy.deepcopy(norm), fullgraph=True, backend="aot_eager")
+    whole = torch.cat([image(LAYERS[name])] * 3)
+    for batch in whole, whole[1:], whole[:3]:
+        torch.testing.assert_close(compiled(batch), norm(batch), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", EXPORTED)
-def test_exports(name: str) -> None:
-    norm, x = ConvNorm(copy.deepcopy(LAYERS[name])).eval(), image(LAYERS[name])
-    program = torch.export.export(norm, (x,))
-    torch.testing.assert_close(program.module()(x), norm(x), rtol=1e-4, atol=1e-5)
+def test_exports_for_every_batch(name: str) -> None:
+    norm, x = ConvNorm(copy.deepcopy(LAYERS[name])).eval(), torch.cat([image(LAYERS[name])] * 3)
+    program = torch.export.export(norm, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    for batch in x, x[:3]:
+        torch.testing.assert_close(program.module()(batch), norm(batch), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

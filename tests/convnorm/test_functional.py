@@ -88,3 +88,22 @@ def test_precondition_is_its_own_adjoint() -> None:
     u, v = torch.randn(2, 1, 3, 9, 8, dtype=torch.float64)
     spectrum = preconditioner(torch.randn(3, 2, 4, 4, dtype=torch.float64), (9, 8))
     torch.testing.assert_close((precondition(u, spectrum) * v).sum(), (u * precondition(v, spectrum)).sum())
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (4, 8, 9), (4, 10, 8), (4, 8, 1), (4, 8), (4, 2, 8, 8)])
+def test_precondition_refuses_a_spectrum_of_other_channels_or_another_grid(shape: tuple[int, ...]) -> None:
+    spectrum = preconditioner(torch.randn(shape[0], 2, *[1] * len(shape[1:])), shape[1:])
+    with pytest.raises(ValueError, match="spectrum must be of shape"):
+        precondition(torch.randn(2, 4, 8, 8), spectrum)
+
+
+def test_precondition_exports_with_any_batch() -> None:
+    class Filter(torch.nn.Module):
+        def forward(self, y: Tensor, spectrum: Tensor) -> Tensor:
+            return precondition(y, spectrum)
+
+    y, spectrum = torch.randn(2, 3, 9, 8), preconditioner(torch.randn(3, 2, 3, 3), (9, 8))
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(Filter(), (y, spectrum), dynamic_shapes={"y": {0: batch}, "spectrum": None})
+    y = torch.randn(5, 3, 9, 8)
+    torch.testing.assert_close(program.module()(y, spectrum), precondition(y, spectrum))

@@ -4,7 +4,7 @@ import pickle
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from convnorm import ConvNorm, conv_norm, convert
 from convnorm.functional import preconditioner
@@ -149,31 +149,76 @@ def test_averaged_spectrum_survives_the_state_dict() -> None:
         norm(torch.randn(2, 3, 9, 8))
 
 
-@pytest.mark.parametrize("momentum", [0, 1.5, "linear"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("channels", [(3, 64), (16, 32)])
+def test_averaged_spectrum_survives_a_cast(channels: tuple[int, int], dtype: torch.dtype) -> None:
+    norm = ConvNorm(nn.Conv2d(*channels, 3, padding=1), momentum=0.5)
+    x = torch.randn(64, channels[0], 8, 8)
+    for _ in range(3):
+        norm(x)
+    expected = norm.eval()(x)
+    y = norm.to(dtype)(x.to(dtype))
+    assert y.dtype == dtype
+    assert (y - expected).norm() < 0.02 * expected.norm()
+    norm.train()(x.to(dtype))
+    assert norm.running_spectrum.dtype == torch.float32
+
+
+@pytest.mark.parametrize("momentum", [0, 1.5, "linear", [1], True, float("nan")])
 def test_refuses_other_momenta(momentum) -> None:
     with pytest.raises(ValueError, match='momentum must be None, "cosine" or a number in'):
         ConvNorm(nn.Conv2d(3, 5, 3), momentum=momentum)
 
 
-def test_refuses_other_layers() -> None:
-    class Own(nn.Conv2d):
-        def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x).relu()
+class Own(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()
 
+
+def test_refuses_other_layers() -> None:
     for layer, message in (
-        (nn.Linear(2, 2), "layer must be one of Conv1d.*got Linear"),
-        (Own(1, 1, 1), "plain Conv2d, got Own"),
-        (nn.LazyConv2d(3, 3), "must know its shape, got LazyConv2d"),
+        (nn.Linear(2, 2), "layer must be one of Conv1d.*got torch.nn.modules.linear.Linear"),
+        (Own(1, 1, 1), r"plain Conv2d, got test_modules\.Own with a forward of its own"),
+        (nn.LazyConv2d(3, 3), "must know its shape, got torch.nn.modules.conv.LazyConv2d"),
+        (nn.Conv2d(3, 3, 3, dtype=torch.complex64), "must have a real weight, got .* with torch.complex64"),
     ):
         with pytest.raises(TypeError, match=message):
             ConvNorm(layer)
 
 
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("stride", [1, 2])
-def test_keeps_the_memory_format(memory_format: torch.memory_format, stride: int) -> None:
-    norm = ConvNorm(nn.Conv2d(8, 16, 4, stride=stride, padding=1)).to(memory_format=memory_format)
-    y = norm(torch.randn(2, 8, 10, 10).to(memory_format=memory_format))
+def with_a_computed_weight(layer: nn.Conv2d) -> None:
+    weight = layer.weight
+    del layer.weight
+    layer.weight = weight * 2
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated")
+@pytest.mark.parametrize(
+    "change",
+    [
+        spectral_norm,
+        weight_norm,
+        lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+        lambda layer: layer.register_forward_hook(lambda *_: None),
+        lambda layer: layer.register_forward_pre_hook(lambda *_: None),
+        with_a_computed_weight,
+    ],
+)
+def test_refuses_layers_that_must_be_called(change) -> None:
+    layer = nn.Conv2d(3, 5, 3)
+    change(layer)
+    with pytest.raises(TypeError, match=r"no forward hooks.*got torch.*\.Conv2d.*use torch.nn.utils.parametrizations"):
+        ConvNorm(layer)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("channels_last", [True, False])
+@all_layers
+def test_keeps_the_memory_format(name: str, channels_last: bool, affine: bool) -> None:
+    x = image(LAYERS[name])
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.dim(), torch.contiguous_format)
+    memory_format = last if channels_last else torch.contiguous_format
+    y = ConvNorm(copy.deepcopy(LAYERS[name]), affine=affine)(x.to(memory_format=memory_format))
     assert y.is_contiguous(memory_format=memory_format)
 
 
@@ -198,6 +243,30 @@ def test_convert_wraps_a_lone_layer_and_leaves_what_wrap_leaves() -> None:
     assert isinstance(convert(nn.Conv2d(1, 1, 1)), ConvNorm)
     layer = nn.Conv2d(1, 1, 1)
     assert convert(nn.Sequential(layer), lambda m: m)[0] is layer
+
+
+def test_convert_replaces_all_or_nothing() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Sequential(nn.Conv2d(1, 1, 1), Own(1, 1, 1)))
+    before = list(network.modules())
+    with pytest.raises(TypeError, match=r"^1\.1: .*got test_modules\.Own .*to leave it as it is, let `wrap`"):
+        convert(network)
+    assert list(network.modules()) == before
+    convert(network, lambda m: m if isinstance(m, Own) else conv_norm(m))
+    assert [type(m) for m in (network[0], *network[1])] == [ConvNorm, ConvNorm, Own]
+
+
+def test_convert_refuses_what_is_no_module() -> None:
+    network = nn.Sequential(nn.ReLU(), nn.Conv2d(1, 1, 1))
+    with pytest.raises(TypeError, match=r"^1: `wrap` must return a module, got NoneType"):
+        convert(network, lambda m: None if isinstance(m, nn.Conv2d) else m)
+    assert isinstance(network[1], nn.Conv2d)
+
+
+def test_convert_keeps_the_layer_of_a_conv_norm_that_also_stands_alone() -> None:
+    layer = nn.Conv2d(1, 1, 1)
+    network = convert(nn.Sequential(ConvNorm(layer), layer))
+    assert network[0].layer is layer
+    assert network[1].layer is layer
 
 
 @pytest.mark.parametrize("stride", [1, 2])

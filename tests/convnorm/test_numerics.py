@@ -3,51 +3,46 @@
 import copy
 
 import pytest
+import reference
 import torch
-from test_modules import LAYERS, all_layers, image, responses
+from test_modules import LAYERS, all_layers, image
 from torch import Tensor, nn
 
 from convnorm import ConvNorm
 from convnorm.functional import preconditioner
-from convnorm.geometry import extend, geometry, rows
 
-FLAT = [name for name, layer in LAYERS.items() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
-
-
-def through_linear_algebra(layer: nn.Module, x: Tensor) -> Tensor:
-    """Preconditioned output by dense matrices: circulant from pixel to grid, circulant filter, rows that are kept."""
-    x = extend(layer, x)
-    grid, kernels = geometry(layer, x.shape[2:]), rows(layer, layer.weight).detach()
-    (n, m), outputs, per_group = grid.size, len(kernels), kernels.shape[1]
-    placed = torch.zeros(outputs, per_group, n, m, dtype=x.dtype)
-    for u, tap_row in zip(grid.taps[0], kernels.unbind(2), strict=True):
-        for v, tap in zip(grid.taps[1], tap_row.unbind(2), strict=True):
-            placed[:, :, u % n, v % m] += tap
-    impulse = torch.fft.ifft2(torch.fft.fft2(placed).abs().square().sum(1).rsqrt()).real  # of the filter, (O, n, m)
-    result = torch.zeros(len(x), outputs, n, m, dtype=x.dtype)
-    for o in range(outputs):
-        first = o // (outputs // layer.groups) * per_group
-        full = torch.zeros(len(x), n, m, dtype=x.dtype)
-        for p, row in zip(grid.image[0], x[:, first : first + per_group].unbind(2), strict=True):
-            for q, pixel in zip(grid.image[1], row.unbind(2), strict=True):
-                for u, tap_row in zip(grid.taps[0], kernels[o].unbind(1), strict=True):
-                    for v, tap in zip(grid.taps[1], tap_row.unbind(1), strict=True):
-                        full[:, (p + u) % n, (q + v) % m] += pixel @ tap
-        for a in range(n):
-            for b in range(m):
-                shifted = impulse[o].roll((a, b), (0, 1))
-                result[:, o] += full[:, a, b].view(-1, 1, 1) * shifted
-    vertical, horizontal = (list(places) for places in grid.window)
-    return result[:, :, vertical][:, :, :, horizontal]
+torch.manual_seed(0)  # what other modules drew before must not matter
+GEOMETRIES = LAYERS | {
+    "all at once": nn.Conv2d(4, 6, (3, 2), stride=(2, 3), padding=(5, 2), dilation=(2, 3)),
+    "reflect same": nn.Conv2d(4, 6, (4, 2), padding="same", dilation=(1, 3), padding_mode="reflect"),
+    "transposed all at once": nn.ConvTranspose2d(
+        4, 6, (3, 2), stride=(1, 3), padding=(1, 0), output_padding=(0, 2), dilation=(2, 3)
+    ),
+    "transposed o > p": nn.ConvTranspose2d(4, 6, 3, stride=3, padding=1, output_padding=(2, 1)),
+    "transposed k1": nn.ConvTranspose2d(3, 3, 1, stride=(2, 2), output_padding=(0, 2), dilation=(2, 3)),
+}
+all_geometries = pytest.mark.parametrize("name", GEOMETRIES)
 
 
-@pytest.mark.parametrize("name", FLAT)
+def without_bias(name: str) -> tuple[nn.Module, Tensor]:
+    """Return a layer in double precision, and images for it."""
+    layer = copy.deepcopy(GEOMETRIES[name]).double()
+    layer.bias = None
+    size = (4, 5, 3)[: layer.weight.dim() - 2]
+    return layer, torch.randn(2, layer.in_channels, *size, dtype=torch.float64)
+
+
+@all_geometries
+def test_the_reference_is_the_layer_where_it_does_not_normalize(name: str) -> None:
+    layer, x = without_bias(name)
+    torch.testing.assert_close(reference.output(layer, x, normalized=False), layer(x))
+
+
+@all_geometries
 @pytest.mark.usefixtures("algorithm")
 def test_it_is_what_linear_algebra_says(name: str) -> None:
-    layer = copy.deepcopy(LAYERS[name]).double()
-    x = torch.randn(2, layer.in_channels, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    layer.bias = None
-    torch.testing.assert_close(ConvNorm(layer, affine=False)(x), through_linear_algebra(layer, x))
+    layer, x = without_bias(name)
+    torch.testing.assert_close(ConvNorm(layer, affine=False)(x), reference.output(layer, x))
 
 
 @all_layers
@@ -169,15 +164,22 @@ def test_images_of_one_pixel(name: str) -> None:
     assert x.grad.isfinite().all()
 
 
-def test_rows_stay_of_norm_one_in_half_precision() -> None:
-    """A kernel of little power at one frequency, where rounding it first would be all error."""
-    layer = nn.Conv2d(1, 1, 3, padding=2, bias=False).double()
-    nn.init.ones_(layer.weight)
-    norm = ConvNorm(layer, affine=False)
-    x = torch.eye(36, dtype=torch.float64).view(36, 1, 6, 6)
-    truth = responses(norm, x)
-    coarse = copy.deepcopy(norm).bfloat16()(x.bfloat16()).double().flatten(1).T
-    assert (coarse - truth).norm() < 1e-2 * truth.norm()
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-3), (torch.bfloat16, 1e-2), (torch.float16, 3e-3)])
+@pytest.mark.usefixtures("algorithm")
+def test_a_blur_keeps_its_precision(groups: int, dtype: torch.dtype, bound: float) -> None:
+    """At its zero frequency there is next to no power: rounded before it is amplified, all would be error."""
+    binomial = torch.tensor([1.0, 2.0, 1.0], dtype=torch.float64)
+    layer = nn.Conv2d(4, 4, 3, padding=2, groups=groups, bias=False).double()
+    layer.weight.data = torch.rand_like(layer.weight[:, :, :1, :1]) * torch.outer(binomial, binomial)
+    norm = ConvNorm(layer)
+    x = torch.randn(3, 4, 9, 9, dtype=torch.float64)
+    truth, coarse = norm(x), copy.deepcopy(norm).to(dtype)(x.to(dtype)).double()
+    assert (coarse - truth).norm() < bound * truth.norm()
+    if dtype == torch.bfloat16:
+        with torch.autocast("cpu", dtype):
+            assert (copy.deepcopy(norm).float()(x.float()) - truth).norm() < bound * truth.norm()
+            assert norm(x).dtype == torch.float64, "as a plain layer's"
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -62,6 +62,49 @@ def test_operator_norm_by_hand() -> None:
     assert operator_norm(convolution.bfloat16(), SIZE) == pytest.approx(3)
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1e-15, 1e15, 1e25])
+@pytest.mark.parametrize("layer", [nn.Conv2d(3, 5, 3), nn.ConvTranspose2d(3, 5, 4, stride=2), nn.Linear(30, 5)])
+def test_operator_norm_at_any_scale(layer: nn.Module, scale: float) -> None:
+    size = () if isinstance(layer, nn.Linear) else SIZE
+    scaled = copy.deepcopy(layer)
+    scaled.weight.data *= scale
+    assert operator_norm(scaled, size) / scale == pytest.approx(operator_norm(layer, size), rel=1e-5)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_refuses_weights_that_are_not_finite(value: float) -> None:
+    convolution, linear = nn.Conv2d(3, 5, 3), nn.Linear(3, 5)
+    for layer in convolution, linear:
+        layer.weight.data.view(-1)[0] = value
+    for layer, size in (convolution, SIZE), (ConvNorm(convolution), SIZE), (linear, ()):
+        with pytest.raises(ValueError, match="weights must be finite"):
+            operator_norm(layer, size)
+    for layer in convolution, ConvNorm(convolution):
+        with pytest.raises(ValueError, match="weights must be finite"):
+            singular_values(layer, SIZE)
+
+
+def test_operator_norm_warns_when_it_stops_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = nn.Conv2d(3, 5, 3)
+    exact = operator_norm(layer, SIZE)
+    monkeypatch.setattr("convnorm.spectra.STEPS", 4)
+    with pytest.warns(UserWarning, match="stopped after 4 steps: its relative residual is") as warned:
+        assert 0.5 * exact < operator_norm(layer, SIZE) < exact
+    assert warned[0].filename == __file__
+
+
+def test_momentum_in_training_does_not_bind_the_size() -> None:
+    norm = ConvNorm(nn.Conv2d(3, 5, 3), momentum=0.5)
+    expected = [function(norm, SIZE) for function in (operator_norm, singular_values)]
+    norm(torch.randn(2, 3, 9, 9))
+    average = norm.running_spectrum.clone()
+    assert operator_norm(norm, SIZE) == expected[0]
+    assert torch.equal(singular_values(norm, SIZE), expected[1])
+    assert torch.equal(norm.running_spectrum, average)
+    with pytest.raises(ValueError, match="images of one size"):
+        operator_norm(norm.eval(), SIZE)
+
+
 def test_operator_norm_inside_autocast_and_no_grad() -> None:
     layer = nn.Conv2d(3, 5, 3)
     expected = operator_norm(layer, SIZE)
@@ -96,3 +139,11 @@ def test_singular_values_of_a_conv_norm() -> None:
 def test_refuses_other_layers(function) -> None:
     with pytest.raises(TypeError, match="layer must be a convolution or a ConvNorm, got ReLU"):
         function(nn.ReLU(), SIZE)
+
+
+@pytest.mark.parametrize("size", [(), (6,), (6, 5, 4), (6, 0), 6, None])
+@pytest.mark.parametrize("function", [singular_values, operator_norm])
+def test_refuses_other_sizes(function, size) -> None:
+    for layer in nn.Conv2d(3, 5, 3, padding=1), ConvNorm(nn.ConvTranspose2d(3, 5, 3)):
+        with pytest.raises(ValueError, match="size must be 2 positive numbers for this layer, got"):
+            function(layer, size)
