@@ -87,6 +87,8 @@ def _mix_few(layer: Convolution, x: Tensor, kernels: Tensor, spectrum: Tensor, g
 
 def _without_autocast(x: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
     """Run on x in autocast's precision."""
+    if not torch.is_autocast_enabled(x.device.type):  # else an exported graph would have a part for every layer
+        return run(x)
     x = x.to(precision(x))
     with torch.autocast(x.device.type, enabled=False):
         return run(x)

@@ -62,13 +62,13 @@ def kept(
 ) -> Callable[[Geometry, torch.dtype, torch.device], Constants]:
     """Keep the constants that a function makes for the next call, but not while a compiler traces.
 
-    What it computes there are not numbers.
+    What it computes there are not numbers. An export takes what was kept before.
     """
     made: dict[tuple[Geometry, torch.dtype, torch.device], Constants] = {}
 
     @functools.wraps(make)
     def get(grid: Geometry, dtype: torch.dtype, device: torch.device) -> Constants:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_dynamo_compiling():
             return make(grid, dtype, device)
         key = grid, dtype, device
         if key not in made:

@@ -20,7 +20,7 @@ def power_spectrum(weight: Tensor, size: Sequence[int], dilation: Sequence[int])
 
     The power spectrum is the Fourier transform of the kernels' autocorrelations summed over the input channels. Those
     are (2k-1)^2 numbers an output channel, whatever I and N are: no padded kernel is ever transformed. Small powers are
-    differences of large numbers, hence float64.
+    differences of large numbers, hence float64. All are constants for autograd.
 
     Args:
         weight: kernels, (O, I, *k).
@@ -28,7 +28,8 @@ def power_spectrum(weight: Tensor, size: Sequence[int], dilation: Sequence[int])
         dilation: distance between the kernel's taps per axis.
 
     Returns:
-        The powers in float64, (O, size[0] // 2 + 1, *size[1:]), and their mean over the whole grid, (O,).
+        The powers in float64, (O, size[0] // 2 + 1, *size[1:]), and the kernels' energy, (O,): the powers' mean over
+        the whole grid, unless it is smaller than the kernel.
     """
     kernel = weight.shape[2:]
     taps = weight.detach().double().flatten(2)  # (O, I, k*k)
@@ -86,13 +87,12 @@ def preconditioner(weight: Tensor, size: Sequence[int], dilation: Sequence[int] 
     for name, value in ("size", size), ("dilation", dilation):
         if len(value) != axes or min(value) < 1:
             raise ValueError(f"{name} must be {axes} positive numbers for this weight, got {tuple(value)}")
-    with torch.no_grad():
-        flat = math.prod(weight.shape[2:]) == 1
-        power, energy = power_spectrum(weight, [1] * axes if flat else size, dilation)
-        energy = energy.view(-1, *[1] * axes)
-        power = torch.where(energy > 0, power.maximum(EPS * energy), 1.0)
-        spectrum = power.rsqrt().to(torch.float64 if weight.dtype == torch.float64 else torch.float32)
-        return spectrum.expand(-1, size[0] // 2 + 1, *size[1:])
+    flat = math.prod(weight.shape[2:]) == 1
+    power, energy = power_spectrum(weight, [1] * axes if flat else size, dilation)
+    energy = energy.view(-1, *[1] * axes)
+    power = torch.where(energy > 0, power.maximum(EPS * energy), 1.0)
+    spectrum = power.rsqrt().to(torch.float64 if weight.dtype == torch.float64 else torch.float32)
+    return spectrum.expand(-1, size[0] // 2 + 1, *size[1:])
 
 
 def precondition(y: Tensor, spectrum: Tensor) -> Tensor:
