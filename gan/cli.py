@@ -6,6 +6,8 @@ import re
 import signal
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -142,40 +144,42 @@ class CLI(LightningCLI):
         if settings.check_val_every_n_epoch == 0:  # which Lightning divides by
             raise ValueError("trainer.check_val_every_n_epoch must be at least 1, or null, got 0")
         training = self.subcommand == "fit" and not settings.fast_dev_run
-        if training and settings.logger is not False:
-            others = [] if settings.logger in (None, True) else settings.logger
-            settings.logger = [self._logger(config), *(others if isinstance(others, list) else [others])]
-        elif not training:
-            settings.logger = False
+        self._run_logger = self._logger(config) if training and settings.logger is not False else None
+        settings.logger = [*_listed(self._run_logger), *_listed(settings.logger)]
+        settings.callbacks = _listed(settings.callbacks)
         if settings.enable_checkpointing is False:
-            settings.callbacks = [each for each in settings.callbacks or [] if not isinstance(each, Checkpoint)]
+            settings.callbacks = [each for each in settings.callbacks if not isinstance(each, Checkpoint)]
+        settings.enable_checkpointing = any(isinstance(each, Checkpoint) for each in settings.callbacks)
+        settings.plugins = [*_listed(settings.plugins), AtomicCheckpointIO()]
+        with self._discarding_what_never_began():
+            return self._instantiate_trainer({**settings, **kwargs}, self._callbacks(config))
+
+    def _callbacks(self, config: Any) -> list[Callback]:
+        """Return the callbacks that every run has."""
         callbacks: list[Callback] = []
-        if settings.enable_progress_bar is not False:
+        if config.trainer.enable_progress_bar is not False:
             callbacks.append(Progress())
         if config.metrics is not None:
             callbacks.append(config.metrics)
         if self.subcommand == "predict":
             callbacks += [config.samples, config.pictures]
         self._interruption = Interruption()
-        callbacks.append(self._interruption)  # after the evaluation, which gives way to a signal
-        settings.enable_checkpointing = any(isinstance(callback, Checkpoint) for callback in settings.callbacks or [])
-        plugins = settings.plugins or []
-        settings.plugins = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
-        try:
-            return self._instantiate_trainer({**settings, **kwargs}, callbacks)
-        except BaseException:
-            if training and settings.logger:
-                settings.logger[0].discard_unused()
-            raise
+        return [*callbacks, self._interruption]  # after the evaluation, which gives way to a signal
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Run it; a training that fails before its first step leaves nothing behind."""
-        try:
+        """Run it."""
+        with self._discarding_what_never_began():
             super()._run_subcommand(subcommand)
             self._interruption.leave()
+
+    @contextmanager
+    def _discarding_what_never_began(self) -> Iterator[None]:
+        """Let a training that fails before its first step leave nothing behind."""
+        try:
+            yield
         except BaseException:
-            if isinstance(self.trainer.logger, RunLogger):
-                self.trainer.logger.discard_unused()
+            if self._run_logger is not None:
+                self._run_logger.discard_unused()
             raise
 
     def _logger(self, config: Any) -> RunLogger:
@@ -183,6 +187,13 @@ class CLI(LightningCLI):
         if self._continue_run is None:
             return RunLogger(root, config.experiment)
         return RunLogger(root, config.experiment, self._continue_run, self._from_step)
+
+
+def _listed(value: Any) -> list[Any]:
+    """Return what a setting of the trainer holds: one object, several, or (None, or whether to have any) none."""
+    if value is None or isinstance(value, bool):
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 @rank_zero_only
