@@ -12,7 +12,8 @@ from convnorm.autocast import precision
 from convnorm.bicomplex import basis, mix_few
 from convnorm.fourier import plan
 from convnorm.functional import precondition
-from convnorm.geometry import CONVOLVE, CONVOLVE_TRANSPOSED, Convolution, Geometry, in_layout, rows
+from convnorm.geometry import CONVOLVE, CONVOLVE_TRANSPOSED, Convolution, Geometry, rows
+from convnorm.layout import in_layout
 from convnorm.mixing import mix
 
 COMPILED_BATCH = 64  # what a compiler's graph is chosen for: it is to hold for every batch

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from convnorm.layout import in_layout
 
 Convolution: TypeAlias = (
     nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 )
 CONVOLVE = F.conv1d, F.conv2d, F.conv3d
-CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 CONVOLVE_TRANSPOSED = F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d
 
 
@@ -89,18 +89,6 @@ def extend(layer: Convolution, x: Tensor) -> Tensor:
     if layer.padding_mode == "zeros":
         return x
     return in_layout(F.pad(x, layer._reversed_padding_repeated_twice, mode=layer.padding_mode), x)
-
-
-def in_layout(y: Tensor, *examples: Tensor) -> Tensor:
-    """Return y with its channels last in memory if those of one of the examples are, else contiguous."""
-    channels_last = CHANNELS_LAST.get(y.dim())
-    if channels_last and any(_is_in(channels_last, example) for example in examples):
-        return y.contiguous(memory_format=channels_last)
-    return y.contiguous()
-
-
-def _is_in(layout: torch.memory_format, x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=layout) and not x.is_contiguous()
 
 
 def rows(layer: Convolution, weight: Tensor) -> Tensor:

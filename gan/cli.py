@@ -151,11 +151,13 @@ class CLI(LightningCLI):
             settings.callbacks = [each for each in settings.callbacks if not isinstance(each, Checkpoint)]
         settings.enable_checkpointing = any(isinstance(each, Checkpoint) for each in settings.callbacks)
         settings.plugins = [*_listed(settings.plugins), AtomicCheckpointIO()]
+        self._interruption = Interruption()
+        callbacks = [*self._callbacks(config), self._interruption]  # after the evaluation, which gives way to a signal
         with self._discarding_what_never_began():
-            return self._instantiate_trainer({**settings, **kwargs}, self._callbacks(config))
+            return self._instantiate_trainer({**settings, **kwargs}, callbacks)
 
     def _callbacks(self, config: Any) -> list[Callback]:
-        """Return the callbacks that every run has."""
+        """Return the callbacks that show, score and draw, as the subcommand and the configuration ask for."""
         callbacks: list[Callback] = []
         if config.trainer.enable_progress_bar is not False:
             callbacks.append(Progress())
@@ -163,8 +165,7 @@ class CLI(LightningCLI):
             callbacks.append(config.metrics)
         if self.subcommand == "predict":
             callbacks += [config.samples, config.pictures]
-        self._interruption = Interruption()
-        return [*callbacks, self._interruption]  # after the evaluation, which gives way to a signal
+        return callbacks
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run it."""

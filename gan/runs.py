@@ -143,7 +143,8 @@ class RunLogger(TensorBoardLogger):
         root: Folder of all experiments.
         experiment: Name of the experiment.
         continue_run: The run to go on with; None: a new version.
-        from_step: Generator step from which that run goes on: what it logged after it is cut when it logs again.
+        from_step: Generator step from which that run goes on: what it logged after it is cut when it logs or saves
+            again.
     """
 
     def __init__(self, root: str, experiment: str, continue_run: Path | None = None, from_step: int = 0) -> None:
@@ -158,9 +159,7 @@ class RunLogger(TensorBoardLogger):
     ) -> None:
         """Log values, and how they were made, under a generator step. A line is on its way to the disk on return."""
         super().log_metrics(metrics, step)
-        if self._last_step is not None:  # not before: a run that cannot go on loses nothing
-            self._cut(Path(self.log_dir, METRICS), self._last_step)
-            self._last_step = None
+        self._cut_once()
         line: dict[str, Any] = {"step": step, **{name: float(value) for name, value in metrics.items()}}
         if protocol is not None:
             line["protocol"] = dict(protocol)
@@ -181,6 +180,7 @@ class RunLogger(TensorBoardLogger):
 
     def save(self) -> None:
         """Write out what is still in memory. Lightning's own writes an empty file of hyperparameters too."""
+        self._cut_once()
         self.experiment.flush()
 
     def _get_next_version(self) -> int:
@@ -194,9 +194,14 @@ class RunLogger(TensorBoardLogger):
             return version
 
     @rank_zero_only
-    def _cut(self, path: Path, last_step: int) -> None:
-        """Drop the lines after a step, and a line that a kill left unfinished."""
-        if not path.exists():
+    def _cut_once(self) -> None:
+        """Drop the lines after the step from which the run goes on, and a line that a kill left unfinished.
+
+        Not before the run logs or saves: one that is refused loses nothing.
+        """
+        last_step, self._last_step = self._last_step, None
+        path = Path(self.log_dir, METRICS)
+        if last_step is None or not path.exists():
             return
         kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= last_step]
         write_atomically(path, lambda file: file.write("".join(line + "\n" for line in kept).encode()))

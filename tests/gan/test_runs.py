@@ -281,6 +281,8 @@ def test_lines_after_the_checkpoint_are_cut(tmp_path):
     before = (run / "metrics.jsonl").read_bytes()
     continued = RunLogger(str(tmp_path), "x", run, from_step=2)
     assert (run / "metrics.jsonl").read_bytes() == before, "what is refused later loses nothing"
+    continued.save()
+    assert [line["step"] for line in lines(run)] == [0, 1, 2], "a checkpoint before the first line counts on it"
     continued.log_metrics({"a": 3.0}, 3)
     continued.log_metrics({"a": 4.0}, 4)
     assert [line["step"] for line in lines(run)] == [0, 1, 2, 3, 4]

@@ -226,6 +226,19 @@ def test_validate_scores_a_folder(tmp_path, capsys):
     assert f"samples 50; source {tmp_path}/samples; seed None; normalization unknown; precision features float32" in out
 
 
+def test_two_processes_score_a_folder_of_several_splits(tmp_path):
+    """Of 50, 50 and 50 images in blocks of 8 the first process has four blocks each time, the second three."""
+    (tmp_path / "samples").mkdir()
+    for split in "train", "val", "test":
+        write_images(tmp_path / "samples" / split)
+    found = []
+    for settings in {}, {"devices": 2, "strategy": GANStrategy(start_method="fork")}:
+        trainer = make_trainer(make_evaluation(images=str(tmp_path / "samples")), **settings)
+        trainer.validate(make_gan(), datamodule=Noise(), verbose=False)
+        found.append(float(trainer.callback_metrics["fd_corners"]))
+    assert found[1] == pytest.approx(found[0], rel=1e-9)
+
+
 def test_images_that_are_not_there_are_named_by_their_argument(tmp_path):
     evaluation = make_evaluation(images=str(tmp_path / "nothing"))
     with pytest.raises(ValueError, match=r"images: root '.*nothing' does not exist; a folder or a zip"):
