@@ -227,13 +227,13 @@ def test_validate_scores_a_folder(tmp_path, capsys):
 
 
 def test_two_processes_score_a_folder_of_several_splits(tmp_path):
-    """Of 50, 50 and 50 images in blocks of 8 the first process has four blocks each time, the second three."""
+    """Three times 50 images in blocks of 10: each time the first process has three blocks, the second two."""
     (tmp_path / "samples").mkdir()
     for split in "train", "val", "test":
         write_images(tmp_path / "samples" / split)
     found = []
     for settings in {}, {"devices": 2, "strategy": GANStrategy(start_method="fork")}:
-        trainer = make_trainer(make_evaluation(images=str(tmp_path / "samples")), **settings)
+        trainer = make_trainer(make_evaluation(images=str(tmp_path / "samples"), batch_size=10), **settings)
         trainer.validate(make_gan(), datamodule=Noise(), verbose=False)
         found.append(float(trainer.callback_metrics["fd_corners"]))
     assert found[1] == pytest.approx(found[0], rel=1e-9)
