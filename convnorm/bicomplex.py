@@ -75,42 +75,53 @@ def mix_few(x: Tensor, weight: Tensor, spectrum: Tensor, constants: Basis) -> Te
 
 
 def _kernels(weight: Tensor, spectrum: Tensor, constants: Basis) -> Tensor:
-    """Return the matrices that multiply by the preconditioned kernels, (F, p, q, G, 4I, O), of at least float32.
+    """Return the matrices that multiply by the preconditioned kernels, (F, p·q·G, 4I, O), of at least float32."""
+    outputs, inputs = weight.shape[:2]
+    shape = 4, spectrum.shape[1], len(constants.mirror), inputs, outputs
+    taps = weight.permute(2, 3, 1, 0).reshape(-1, inputs * outputs)
+    kernel = _preconditioned((constants.kernel @ taps).view(shape), spectrum, constants)
+    matrices = (constants.matrix @ kernel.flatten(1)).view(4, *shape)
+    return matrices.permute(2, 0, 3, 1, 4, 5).flatten(3, 4).flatten(1, 2)
+
+
+def _kernels_gradient(grad: Tensor, shape: torch.Size, spectrum: Tensor, constants: Basis) -> Tensor:
+    """Return the gradient of `_kernels` in a weight of the given shape: its steps, which are linear, back."""
+    outputs, inputs, *taps = shape
+    parts = grad.to(constants.matrix.dtype).view(len(grad), 4, -1, 4, inputs, outputs).permute(1, 3, 0, 2, 4, 5)
+    kernel = (constants.matrix.T @ parts.reshape(16, -1)).view(4, *parts.shape[2:])
+    gradient = constants.kernel.T @ _preconditioned(kernel, spectrum, constants).view(-1, inputs * outputs)
+    return gradient.view(*taps, inputs, outputs).permute(3, 2, 0, 1)
+
+
+def _preconditioned(kernel: Tensor, spectrum: Tensor, constants: Basis) -> Tensor:
+    """Scale bicomplex numbers (4, F, G, I, O) by the preconditioner; this linear map is its own adjoint.
 
     With i for j a bicomplex number is a kernel's value at (f, g), with -i for j that at (f, -g). The preconditioner
     scales them by different V and V'; the number (V + V') / 2 + (V' - V) / 2 ij does both.
     """
-    outputs, inputs = weight.shape[:2]
-    shape = 4, spectrum.shape[1], len(constants.mirror), inputs, outputs
-    taps = weight.permute(2, 3, 1, 0).reshape(-1, inputs * outputs)
-    kernel = (constants.kernel @ taps).view(shape)
-    v = spectrum.permute(1, 2, 0).unsqueeze(2)  # (F, N, 1, O)
-    here, mirrored = v[:, : shape[2]], v[:, constants.mirror]
-    sign = constants.matrix.new_tensor([1, -1, -1, 1]).view(4, 1, 1, 1, 1)  # ij (a + bj + ci + dij) = d - cj - bi + aij
-    kernel = (here + mirrored) / 2 * kernel + (mirrored - here) / 2 * sign * kernel.flip(0)
-    matrices = (constants.matrix @ kernel.flatten(1)).view(2, 2, *shape)
-    return matrices.permute(3, 0, 1, 4, 2, 5, 6).flatten(4, 5)
+    v = spectrum.permute(1, 2, 0).unsqueeze(2).contiguous()  # (F, N, 1, O)
+    here, mirrored = v[:, : len(constants.mirror)], v[:, constants.mirror]
+    sign = kernel.new_tensor([1, -1, -1, 1]).view(4, 1, 1, 1, 1)  # ij (a + bj + ci + dij) = d - cj - bi + aij
+    return (here + mirrored) / 2 * kernel + (mirrored - here) / 2 * sign * kernel.flip(0)
 
 
 def _product(image: Tensor, weight: Tensor, spectrum: Tensor, constants: Basis) -> Tensor:
     """Multiply the image's numbers (F, G, B, 4I) by the kernels' and go back to the columns: (F, p, W', B, O)."""
-    kernels = _kernels(weight, spectrum, constants).to(image.dtype)
-    products = image[:, None, None] @ kernels
-    return torch.einsum("wk,fpkbo->fpwbo", constants.synthesis[1], products.flatten(2, 3))
+    products = image.repeat(1, 4, 1, 1) @ _kernels(weight, spectrum, constants).to(image.dtype)
+    return torch.einsum("wk,fpkbo->fpwbo", constants.synthesis[1], products.unflatten(1, (2, -1)))
 
 
 class _Product(torch.autograd.Function):
-    """`_product`, keeping only its inputs, one part at a time: what is at its frequencies stays in the cache."""
+    """`_product`, keeping only its inputs, one frequency at a time: what is at its points stays in the cache."""
 
     @staticmethod
     def forward(image: Tensor, weight: Tensor, spectrum: Tensor, constants: Basis) -> Tensor:
         kernels = _kernels(weight, spectrum, constants).to(image.dtype)
-        synthesis, room = constants.synthesis[1], _room(image, kernels)
-        z = image.new_empty(*kernels.shape[:2], len(synthesis), image.shape[2], len(weight))
-        for f, p in _each(kernels):
-            for q in range(2):
-                torch.bmm(image[f], kernels[f, p, q], out=room[q])
-            torch.mm(synthesis, room.flatten(0, 1).flatten(1), out=z[f, p].flatten(1))
+        across, room = _both(constants.synthesis[1]), _room(image, len(weight))
+        z = image.new_empty(len(image), 2, across.shape[1], image.shape[2], len(weight))
+        for f in range(len(image)):
+            torch.bmm(_repeated(image[f]), kernels[f], out=room)
+            torch.bmm(across, _columns(room), out=z[f].flatten(2))
         return z
 
     @staticmethod
@@ -125,35 +136,44 @@ class _Product(torch.autograd.Function):
         if torch.is_grad_enabled():  # a graph of the gradient is wanted, for a gradient penalty
             z = _product(image, weight, spectrum, ctx.constants)
             return *gradients_with_graph(z, (image, weight), needed, grad), None, None
-        with torch.enable_grad():
-            leaf = weight.detach().requires_grad_()
-            kernels = _kernels(leaf, spectrum, ctx.constants).to(image.dtype)
-        grad_image, grad_kernels = _gradients(image, kernels.detach(), ctx.constants.synthesis[1], grad, needed)
-        grad_weight = None if grad_kernels is None else torch.autograd.grad(kernels, leaf, grad_kernels)[0]
-        return grad_image, grad_weight, None, None
+        return *_gradients(image, weight, spectrum, ctx.constants, grad, needed), None, None
 
 
 def _gradients(
-    image: Tensor, kernels: Tensor, synthesis: Tensor, grad: Tensor, needed: tuple[bool, ...]
+    image: Tensor, weight: Tensor, spectrum: Tensor, constants: Basis, grad: Tensor, needed: tuple[bool, ...]
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Return the gradients of the product in the image's and the kernels' numbers, each if it is needed."""
-    grad_image = torch.zeros_like(image) if needed[0] else None
-    grad_kernels = torch.empty_like(kernels) if needed[1] else None
-    room = _room(image, kernels)
-    for f, p in _each(kernels):
-        torch.mm(synthesis.T, grad[f, p].flatten(1), out=room.flatten(0, 1).flatten(1))
-        for q in range(2):
-            if grad_kernels is not None:
-                torch.bmm(image[f].transpose(1, 2), room[q], out=grad_kernels[f, p, q])
-            if grad_image is not None:
-                grad_image[f].baddbmm_(room[q], kernels[f, p, q].transpose(1, 2))
-    return grad_image, grad_kernels
+    """Return the gradients of `_product` in the image and in the weight, each if it is needed."""
+    frequencies, points, batch, numbers = image.shape
+    kernels = _kernels(weight, spectrum, constants).to(image.dtype) if needed[0] else None
+    grad_image, grad_kernels = torch.empty_like(image), image.new_empty(frequencies, 4 * points, numbers, len(weight))
+    back, room = _both(constants.synthesis[1].T), _room(image, len(weight))
+    for f in range(frequencies):
+        torch.bmm(back, grad[f].flatten(2), out=_columns(room))
+        if kernels is not None:
+            grad_image[f] = torch.bmm(room, kernels[f].transpose(1, 2)).view(4, points, batch, numbers).sum(0)
+        if needed[1]:
+            torch.bmm(_repeated(image[f]).transpose(1, 2), room, out=grad_kernels[f])
+    return (
+        grad_image if needed[0] else None,
+        _kernels_gradient(grad_kernels, weight.shape, spectrum, constants) if needed[1] else None,
+    )
 
 
-def _room(image: Tensor, kernels: Tensor) -> Tensor:
-    """Return memory for the products of one frequency and part of the first axis, (q, G, B, O)."""
-    return image.new_empty(2, *image.shape[1:3], kernels.shape[-1])
+def _repeated(numbers: Tensor) -> Tensor:
+    """Return the image's numbers of one frequency, (G, B, 4I), for each part of the product, (p·q·G, B, 4I)."""
+    return numbers.repeat(4, 1, 1)
 
 
-def _each(kernels: Tensor) -> list[tuple[int, int]]:
-    return [(f, p) for f in range(len(kernels)) for p in range(2)]
+def _both(matrix: Tensor) -> Tensor:
+    """Return the map of columns for both parts of the first axis."""
+    return matrix.expand(2, -1, -1)
+
+
+def _room(image: Tensor, outputs: int) -> Tensor:
+    """Return memory for the products of one frequency of the first axis, (p·q·G, B, O)."""
+    return image.new_empty(4 * image.shape[1], image.shape[2], outputs)
+
+
+def _columns(room: Tensor) -> Tensor:
+    """Return the same for maps of columns, (p, q·G, B·O)."""
+    return room.view(2, len(room) // 2, -1)

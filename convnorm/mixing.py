@@ -55,12 +55,6 @@ class Room(NamedTuple):
     products: Tensor
 
 
-def _room(u: Tensor, outputs: int, plan: Plan) -> Room:
-    points, (batch, inputs) = max(len(block.analysis) for block in plan.blocks), u.shape[2:]
-    shapes = (points, batch, inputs), (points, outputs, inputs), (points, batch, outputs)
-    return Room(*(u.new_empty(shape) for shape in shapes))
-
-
 def _columns(u: Tensor, taps: Tensor, v: Tensor, plan: Plan) -> Tensor:
     """Map (F, 2W, B, I) to (F, 2W', B, O)."""
     parts, columns, first = split(taps, u.dtype), [], 0
@@ -73,32 +67,21 @@ def _columns(u: Tensor, taps: Tensor, v: Tensor, plan: Plan) -> Tensor:
     return torch.cat(columns)
 
 
-def _each(plan: Plan) -> Iterator[tuple[int, Block, Tensor]]:
-    """Yield each frequency of the first axis, its block, and its map of the kernels."""
-    kernels = ((block, kernel) for block in plan.blocks for kernel in block.kernels)
-    for f, (block, kernel) in enumerate(kernels):
-        yield f, block, kernel
+def _each(u: Tensor, v: Tensor, plan: Plan) -> Iterator[tuple[int, Block, Tensor, Tensor, Room]]:
+    """Yield the frequencies of the first axis, each with its block, map of the kernels, V (P, 1, O) and room."""
+    first, (batch, inputs), outputs = 0, u.shape[2:], v.shape[2]
+    for block in plan.blocks:
+        points, here = len(block.analysis), range(first, first := first + len(block.kernels))
+        shapes = (points, batch, inputs), (points, outputs, inputs), (points, batch, outputs)
+        room = Room(*(u.new_empty(shape) for shape in shapes))
+        scales = v[here.start : here.stop, block.frequency].unsqueeze(2)
+        for f, kernel, scale in zip(here, block.kernels, scales, strict=True):
+            yield f, block, kernel, scale, room
 
 
-def _apply(matrix: Tensor, x: Tensor, out: Tensor | None = None) -> Tensor:
-    """Apply a linear map to the first axis of x; `out` may be longer than the result."""
-    flat = None if out is None else out[: len(matrix)].flatten(1)
-    return torch.mm(matrix, x.flatten(1), out=flat).view(len(matrix), *x.shape[1:])
-
-
-def _at(block: Block, v: Tensor) -> Tensor:
-    """Return the spectrum (N, O) at the points, (P, 1, O)."""
-    return v[block.frequency].unsqueeze(1)
-
-
-def _is_narrow(u: Tensor) -> bool:
-    """Say whether the kernels are smaller than the products, and so take the preconditioner at less cost."""
-    batch, inputs = u.shape[2:]
-    return 2 * inputs <= batch  # twice: in the backward pass the kernels' gradient takes it too
-
-
-def _scaled(here: bool, x: Tensor, scale: Tensor) -> Tensor:
-    return x.mul_(scale) if here else x
+def _apply(matrix: Tensor, x: Tensor, out: Tensor) -> None:
+    """Apply a linear map to the first axis of x."""
+    torch.mm(matrix, x.flatten(1), out=out.flatten(1))
 
 
 class _Columns(torch.autograd.Function):
@@ -110,12 +93,12 @@ class _Columns(torch.autograd.Function):
     @staticmethod
     def forward(u: Tensor, taps: Tensor, v: Tensor, plan: Plan) -> Tensor:
         z = u.new_empty(len(u), len(plan.blocks[0].synthesis), u.shape[2], taps.shape[1])
-        parts, room, narrow = split(taps, u.dtype), _room(u, taps.shape[1], plan), _is_narrow(u)
-        for f, block, kernel in _each(plan):
-            image, scale = _apply(block.analysis, u[f], room.image), _at(block, v[f])
-            kernels = _scaled(narrow, _apply(kernel, parts, room.kernels), scale.transpose(1, 2))
-            products = torch.bmm(image, kernels.transpose(1, 2), out=room.products[: len(image)])
-            _apply(block.synthesis, _scaled(not narrow, products, scale), z[f])
+        parts = split(taps, u.dtype)
+        for f, block, kernel, scale, room in _each(u, v, plan):
+            _apply(block.analysis, u[f], room.image)
+            _apply(kernel, parts, room.kernels)
+            torch.bmm(room.image, room.kernels.transpose(1, 2), out=room.products)
+            _apply(block.synthesis, room.products.mul_(scale), z[f])
         return z
 
     @staticmethod
@@ -137,18 +120,17 @@ def _gradients(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the gradients of `_columns` in u and in the taps, each if it is needed."""
     grad_u = torch.empty_like(u) if needed[0] else None
-    grad_taps = u.new_empty(len(u), *taps.shape) if needed[1] else None
-    parts, room, narrow = split(taps, u.dtype), _room(u, taps.shape[1], plan), _is_narrow(u)
-    for f, block, kernel in _each(plan):
-        scale = _at(block, v[f])
-        products = _scaled(not narrow, _apply(block.synthesis.T, grad[f], room.products), scale)
-        image = room.image[: len(products)]
+    grad_taps = torch.zeros_like(taps) if needed[1] else None
+    parts = split(taps, u.dtype)
+    for f, block, kernel, scale, room in _each(u, v, plan):
+        _apply(block.synthesis.T, grad[f], room.products)
+        room.products.mul_(scale)
         if grad_u is not None:
-            kernels = _scaled(narrow, _apply(kernel, parts, room.kernels), scale.transpose(1, 2))
-            torch.bmm(products, kernels, out=image)
-            _apply(block.analysis.T, image, grad_u[f])
+            _apply(kernel, parts, room.kernels)
+            torch.bmm(room.products, room.kernels, out=room.image)
+            _apply(block.analysis.T, room.image, grad_u[f])
         if grad_taps is not None:
-            image = _apply(block.analysis, u[f], room.image)
-            kernels = torch.bmm(products.transpose(1, 2), image, out=room.kernels[: len(image)])
-            _apply(kernel[:, : len(taps)].T, _scaled(narrow, kernels, scale.transpose(1, 2)), grad_taps[f])
-    return grad_u, None if grad_taps is None else grad_taps.sum(0).to(taps.dtype)
+            _apply(block.analysis, u[f], room.image)
+            torch.bmm(room.products.transpose(1, 2), room.image, out=room.kernels)
+            grad_taps += (kernel[:, : len(taps)].T @ room.kernels.flatten(1)).view_as(taps)
+    return grad_u, grad_taps
