@@ -28,8 +28,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from benchmarks.training import BATCH, CONFIGS, RandomImages, operations
-from gan.losses import Hinge
-from gan.module import GAN
 from gan.networks import SNGANCNNDiscriminator, SNGANCNNGenerator, SNGANResNetDiscriminator, SNGANResNetGenerator
 from gan.norms import NormSite
 from gan.strategy import average_gradients
@@ -159,8 +157,7 @@ def extrapolated() -> None:
     print("| images a GPU | D's steps | norm of G | 1 GPU, ms | 8 GPUs, ms | 64 GPUs, ms | efficiency of 64 |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for images, discriminator_steps, norm in itertools.product((64, 16), (5, 1), ("Batch", "Layer")):
-        gan = GAN(generator, discriminator, Hinge(), discriminator_steps=discriminator_steps, generator_batch_ratio=2)
-        compute = operations(gan) * images / BATCH / RATE
+        compute = operations(generator, discriminator, discriminator_steps, 2 * BATCH) * images / BATCH / RATE
         small = small_collectives(generator, discriminator_steps) if norm == "Batch" else 0
         seconds = [
             compute

@@ -2,17 +2,20 @@
 
     python -m benchmarks.training --threads 2
 
-Three contenders take turns in one process, on the shipped CIFAR-10 configurations with random images:
+Three contenders, on the shipped CIFAR-10 configurations with random images:
 
 - train.py: the command line, with logger, progress bar and the callbacks at their own rhythm, evaluation left out;
 - bare: the same mathematics without a framework: the loop that `train.py` can at best be as fast as;
 - usual: what GAN code usually does: eager float32, contiguous images, real and fake ones judged apart, losses read in
   every step, a DataLoader with workers that transforms image by image.
 
+They and the norms take turns, every time in a new process: what a process finds of the machine stays with it. The first
+two keep the memory that they free, as train.py does (`gan.allocator`).
+
 A step is a generator step with its `discriminator_steps` updates. Printed are the medians over the rounds in
-milliseconds, with the quartiles; train.py's (real) images a second; its utilization: the operations of the plain
-networks' matrix products over its time, relative to what one large product reaches in its precision; and the most
-memory that the process had at once in train.py's turn (Linux).
+milliseconds, with the quartiles; train.py's (real) images a second, and relative to the first norm's; its utilization:
+the operations of the plain networks' matrix products over its time, relative to what one large product reaches in its
+precision; and the most memory that its process had at once (Linux).
 """
 
 import argparse
@@ -21,14 +24,17 @@ import itertools
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+import yaml
 from pytorch_lightning import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -84,17 +90,46 @@ class Stopwatch(Callback):
             self.module: GAN = pl_module
 
 
-def train(network: str, norm: str, discriminator_steps: int, arguments: argparse.Namespace) -> Stopwatch:
+class Case(NamedTuple):
+    """What is trained."""
+
+    network: str
+    norm: str
+    discriminator_steps: int
+
+    @property
+    def config(self) -> Path:
+        """The shipped configuration."""
+        return CONFIGS / "cifar10" / f"{NETWORKS[self.network]}.yaml"
+
+    @property
+    def generator_batch(self) -> int:
+        """Images of the generator's update."""
+        ratio: int = yaml.safe_load(self.config.read_text())["model"].get("generator_batch_ratio", 1)
+        return BATCH * ratio
+
+
+class Trained(NamedTuple):
+    """What a run of `train.py` leaves: seconds a step, the most MiB it took, and what a checkpoint holds."""
+
+    seconds: float
+    memory: float
+    checkpoint: dict[str, Any]
+
+
+def train(case: Case, arguments: argparse.Namespace) -> Trained:
     """Run `train.py` for some steps."""
+    keep_freed_memory()
+    torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as root:
         sys.argv = [
             "train.py",
             "fit",
-            *("--config", str(CONFIGS / "cifar10" / f"{NETWORKS[network]}.yaml")),
+            *("--config", str(case.config)),
             f"--data={RandomImages.__module__}.RandomImages",
             f"--data.batch_size={BATCH}",
-            f"--model.discriminator_norms=[{norm}]",
-            f"--model.discriminator_steps={discriminator_steps}",
+            f"--model.discriminator_norms=[{case.norm}]",
+            f"--model.discriminator_steps={case.discriminator_steps}",
             "--model.decay=null",
             f"--trainer.max_steps={WARM_UP + arguments.steps + 1}",
             f"--trainer.precision={arguments.precision}",
@@ -103,13 +138,25 @@ def train(network: str, norm: str, discriminator_steps: int, arguments: argparse
             *arguments.options,
         ]
         CLI()
-    torch.set_num_threads(arguments.threads)
-    return Stopwatch.latest
+    watch = Stopwatch.latest
+    return Trained(watch.seconds, peak(), {"gan": watch.module.facts(), "state_dict": watch.module.state_dict()})
 
 
-def bare(gan: GAN, dtype: torch.dtype) -> Iterator[None]:
+def bare(checkpoint: dict[str, Any], case: Case, arguments: argparse.Namespace) -> float:
+    """Return the seconds a step of the bare loop takes."""
+    keep_freed_memory()
+    gan = GAN.from_checkpoint(checkpoint).to(memory_format=torch.channels_last).train()
+    return seconds_a_step(bare_loop(gan, case, PRECISIONS[arguments.precision]), arguments)
+
+
+def usual(checkpoint: dict[str, Any], case: Case, arguments: argparse.Namespace) -> float:
+    """Return the seconds a step of the usual loop takes."""
+    return seconds_a_step(usual_loop(GAN.from_checkpoint(checkpoint).train(), case), arguments)
+
+
+def bare_loop(gan: GAN, case: Case, dtype: torch.dtype) -> Iterator[None]:
     """Make one generator step after the other, with nothing around it."""
-    generator, discriminator, loss, n_dis = gan.generator, gan.discriminator, gan.loss, gan.discriminator_steps
+    generator, discriminator, loss = gan.generator, gan.discriminator, gan.loss
     average = copy.deepcopy(generator).requires_grad_(False)
     for_generator, for_discriminator = (
         torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.0, 0.9), fused=True)
@@ -124,7 +171,7 @@ def bare(gan: GAN, dtype: torch.dtype) -> Iterator[None]:
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32)
     while True:
         discriminator.requires_grad_(True)
-        for _ in range(n_dis):
+        for _ in range(case.discriminator_steps):
             indices = torch.randint(len(source), (BATCH,))
             real = source.images[indices].to(memory_format=torch.channels_last).float().div_(127.5).sub_(1)
             with autocast:
@@ -139,7 +186,7 @@ def bare(gan: GAN, dtype: torch.dtype) -> Iterator[None]:
             for_discriminator.step()
         discriminator.requires_grad_(False)
         with autocast:
-            logits = discriminator(fakes(BATCH * gan.generator_batch_ratio), None).float()
+            logits = discriminator(fakes(case.generator_batch), None).float()
         for_generator.zero_grad()
         loss.generator(logits).backward()
         for_generator.step()
@@ -167,9 +214,9 @@ class TransformedImages(Dataset[tuple[Tensor, int]]):
         return self.transform(Image.fromarray(self.images[index])), 0
 
 
-def usual(gan: GAN) -> Iterator[None]:
+def usual_loop(gan: GAN, case: Case) -> Iterator[None]:
     """Make one generator step after the other as GAN code usually does."""
-    generator, discriminator, loss = copy.deepcopy(gan.generator), copy.deepcopy(gan.discriminator), gan.loss
+    generator, discriminator, loss = gan.generator, gan.discriminator, gan.loss
     for network in generator, discriminator:
         network.to(memory_format=torch.contiguous_format).requires_grad_(True)
     average = copy.deepcopy(generator)
@@ -178,7 +225,7 @@ def usual(gan: GAN) -> Iterator[None]:
     loader = DataLoader(TransformedImages(), BATCH, shuffle=True, num_workers=2, drop_last=True)
     batches = itertools.chain.from_iterable(itertools.repeat(loader))
     while True:
-        for _ in range(gan.discriminator_steps):
+        for _ in range(case.discriminator_steps):
             real, _ = next(batches)
             fake = generator(torch.randn(BATCH, generator.latent_dim), None).detach()
             lost = loss.discriminator(discriminator(real, None), discriminator(fake, None))
@@ -186,7 +233,7 @@ def usual(gan: GAN) -> Iterator[None]:
             lost.backward()
             for_discriminator.step()
             lost.item()
-        z = torch.randn(BATCH * gan.generator_batch_ratio, generator.latent_dim)
+        z = torch.randn(case.generator_batch, generator.latent_dim)
         lost = loss.generator(discriminator(generator(z, None), None))
         for_generator.zero_grad()
         lost.backward()
@@ -198,24 +245,25 @@ def usual(gan: GAN) -> Iterator[None]:
         yield
 
 
-def seconds_a_step(loop: Iterator[None], steps: int) -> float:
+def seconds_a_step(loop: Iterator[None], arguments: argparse.Namespace) -> float:
     """Return the seconds a step of a loop takes, after the warm-up."""
+    torch.set_num_threads(arguments.threads)
     for _ in range(WARM_UP):
         next(loop)
     since = time.perf_counter()
-    for _ in range(steps):
+    for _ in range(arguments.steps):
         next(loop)
-    return (time.perf_counter() - since) / steps
+    return (time.perf_counter() - since) / arguments.steps
 
 
-def operations(gan: GAN) -> float:
-    """Return the operations (two a multiply-add) of one step's convolutions and products, of the plain networks.
+def operations(
+    generator: Generator, discriminator: Discriminator, discriminator_steps: int, generator_batch: int
+) -> float:
+    """Return the operations (two a multiply-add) of one step's convolutions and products, of plain networks.
 
     A backward pass counts twice its forward pass; the gradient in the images is left out for the discriminator's first
     layer when the discriminator learns, and that in the weights when the generator does.
     """
-    generator = build(gan.description["generator"], Generator)
-    discriminator = build(gan.description["discriminator"], Discriminator)
 
     def count(run: Callable[[], Tensor]) -> int:
         with FlopCounterMode(display=False) as counter:
@@ -229,9 +277,8 @@ def operations(gan: GAN) -> float:
 
     z, images = torch.randn(BATCH, generator.latent_dim), torch.randn(2 * BATCH, 3, 32, 32)
     learn_discriminator = forward(lambda: generator(z, None)) + count(lambda: discriminator(images, None))
-    discriminator.requires_grad_(False)
-    z = torch.randn(BATCH * gan.generator_batch_ratio, generator.latent_dim)
-    return gan.discriminator_steps * learn_discriminator + count(lambda: discriminator(generator(z, None), None))
+    z, judge = torch.randn(generator_batch, generator.latent_dim), copy.deepcopy(discriminator).requires_grad_(False)
+    return discriminator_steps * learn_discriminator + count(lambda: judge(generator(z, None), None))
 
 
 def matrix_rate(dtype: torch.dtype, size: int = 2048) -> float:
@@ -245,13 +292,8 @@ def matrix_rate(dtype: torch.dtype, size: int = 2048) -> float:
     return 2 * size**3 / min(seconds)
 
 
-def forget_peak() -> None:
-    """Let Linux measure the peak of the process' memory anew."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
 def peak() -> float:
-    """Return the most memory that the process had at once since then, in MiB."""
+    """Return the most memory that this process had at once, in MiB."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 2**10
 
@@ -262,24 +304,43 @@ def cell(seconds: list[float]) -> str:
     return f"{1e3 * median(seconds):.0f} ({low:.0f}-{high:.0f})"
 
 
-def compare(network: str, norm: str, discriminator_steps: int, arguments: argparse.Namespace) -> str:
-    """Let the contenders take turns; return a line of the table."""
-    dtype = PRECISIONS[arguments.precision]
-    times: dict[str, list[float]] = {"train.py": [], "bare": [], "usual": []}
-    peak_rate = 0.0
-    for _ in range(arguments.rounds):
-        forget_peak()
-        watch = train(network, norm, discriminator_steps, arguments)
-        memory = peak()
-        times["train.py"].append(watch.seconds)
-        for name, loop in ("bare", bare(watch.module, dtype)), ("usual", usual(watch.module)):
-            times[name].append(seconds_a_step(loop, arguments.steps))
-        peak_rate = max(peak_rate, matrix_rate(dtype))
-    ours, floor, theirs = (median(values) for values in times.values())
-    rate = BATCH * discriminator_steps / ours
-    utilization = operations(watch.module) / ours / peak_rate
-    cells = [*map(cell, times.values()), f"{floor / ours:.2f}", f"{theirs / ours:.2f}", f"{rate:.0f}"]
-    return f"| {network}, {norm}, {discriminator_steps} | {' | '.join(cells)} | {utilization:.0%} | {memory:.0f} |"
+def alone(run: Callable[..., Any], *task: Any) -> Any:
+    """Return what a function returns in a new process."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return process.submit(run, *task).result()
+
+
+class Measured(NamedTuple):
+    """A round of the contenders, in seconds a step, and what else is in the table."""
+
+    ours: float
+    bare: float
+    usual: float
+    utilization: float
+    memory: float
+
+
+def measure(case: Case, arguments: argparse.Namespace) -> Measured:
+    """Let the contenders take their turn."""
+    trained: Trained = alone(train, case, arguments)
+    bare_seconds, usual_seconds = (alone(loop, trained.checkpoint, case, arguments) for loop in (bare, usual))
+    description = trained.checkpoint["gan"]
+    generator, discriminator = (
+        build(description["generator"], Generator),
+        build(description["discriminator"], Discriminator),
+    )
+    done = operations(generator, discriminator, case.discriminator_steps, case.generator_batch)
+    utilization = done / trained.seconds / matrix_rate(PRECISIONS[arguments.precision])
+    return Measured(trained.seconds, bare_seconds, usual_seconds, utilization, trained.memory)
+
+
+def line(case: Case, rounds: Sequence[Measured], first: Sequence[Measured]) -> str:
+    """Return a line of the table."""
+    ours, floor, usually, utilization, memory = (median(values) for values in zip(*rounds, strict=True))
+    cells = [cell([getattr(one, name) for one in rounds]) for name in ("ours", "bare", "usual")]
+    cells += [f"{floor / ours:.2f}", f"{usually / ours:.2f}", f"{BATCH * case.discriminator_steps / ours:.0f}"]
+    cells += [f"{median(one.ours for one in first) / ours:.2f}", f"{utilization:.0%}", f"{memory:.0f}"]
+    return f"| {', '.join(map(str, case))} | {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -294,18 +355,19 @@ def main() -> None:
     parser.add_argument("--discriminator_steps", nargs="*", type=int, default=[1, 5])
     parser.add_argument("--options", nargs="*", default=[], help="for train.py: --options=--model.compile=true")
     arguments = parser.parse_args()
-    keep_freed_memory()  # as train.py does
     torch.set_num_threads(arguments.threads)
-    rates = [
-        f"{matrix_rate(dtype) / 1e9:.0f} ({name})"
-        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
-    ]
+    rates = [f"{matrix_rate(dtype) / 1e9:.0f} ({name})" for name, dtype in PRECISIONS.items()]
     machine = f"{arguments.threads} threads, matrix products: {', '.join(rates)} GFLOP/s"
     print(f"torch {torch.__version__}, batch {BATCH}, {arguments.precision}, {machine}")
     contenders = "train.py, ms | bare, ms | usual, ms | bare / train.py | usual / train.py"
-    print(f"| network, norm of D, D's steps | {contenders} | images/s | utilization | MiB |\n{'| --- ' * 9}|")
-    for case in itertools.product(arguments.networks, arguments.norms, arguments.discriminator_steps):
-        print(compare(*case, arguments), flush=True)
+    more = f"images/s | of {arguments.norms[0]}'s | utilization | MiB"
+    print(f"| network, norm of D, D's steps | {contenders} | {more} |\n{'| --- ' * 10}|", flush=True)
+    for network, steps in itertools.product(arguments.networks, arguments.discriminator_steps):
+        cases = [Case(network, norm, steps) for norm in arguments.norms]
+        rounds = [[measure(case, arguments) for case in cases] for _ in range(arguments.rounds)]
+        measured = list(zip(*rounds, strict=True))
+        for case, of_case in zip(cases, measured, strict=True):
+            print(line(case, of_case, measured[0]), flush=True)
 
 
 if __name__ == "__main__":
