@@ -22,7 +22,7 @@ from gan.data import ImageData
 from gan.errors import known_options, one_line
 from gan.metrics import Evaluation
 from gan.module import GAN
-from gan.precision import fastest_precision
+from gan.precision import chosen_accelerator, fastest_precision
 from gan.randomness import MAX_SEED
 from gan.runs import RunLogger, changes_since, checkpoint_path, newest_checkpoint, newest_run
 from gan.strategy import use_as_default
@@ -102,8 +102,9 @@ class CLI(LightningCLI):
         """Do not let a checkpoint file override the command line, as LightningCLI would."""
 
     def before_instantiate_classes(self) -> None:
-        """Find out what is left open: the precision, and what `--ckpt_path last` means."""
+        """Find out what is left open: accelerator and precision, and what `--ckpt_path last` means."""
         config = self.config[self.subcommand]
+        config.trainer.accelerator = chosen_accelerator(config.trainer.accelerator)
         if config.trainer.precision is None and config.trainer.plugins is None:
             config.trainer.precision = fastest_precision(config.trainer.accelerator)
         if config.ckpt_path is None and self.subcommand != "fit" and not self._scores_images(config):

@@ -8,6 +8,7 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from gan.device import send
 from gan.images import to_float
 from gan.losses import Loss, Penalty
 from gan.networks import Discriminator, Generator
@@ -212,7 +213,7 @@ class GAN(Pair):
         return rng(self.seed, stream, self.trainer.global_step, update)
 
     def _slice(self, drawn: Tensor) -> Tensor:
-        return drawn.chunk(self.trainer.world_size)[self.trainer.global_rank].to(self.device, non_blocking=True)
+        return send(drawn.chunk(self.trainer.world_size)[self.trainer.global_rank], self.device)
 
     # What Lightning asks for
 

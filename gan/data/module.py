@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from gan.data.decode import Frame
 from gan.data.loaders import MemoryLoader, StreamLoader, TrainLoader, stream
 from gan.data.order import Order
 from gan.data.sources import MemorySource, Source
+from gan.device import send
 
 # A split beyond either is streamed. The second is what one core decodes in about ten seconds.
 MAX_DECODED_BYTES = 2**30
@@ -101,6 +103,10 @@ class ImageData(LightningDataModule, ABC):
         if isinstance(source, MemorySource):
             return MemoryLoader(source.images, source.labels, order, lambda: trainer.global_step)
         return StreamLoader(source, order, lambda: trainer.global_step, self.num_workers)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Send a training batch on its way without waiting for it; the evaluations' are empty."""
+        return tuple(send(tensor, device) for tensor in batch) if isinstance(batch, tuple) else batch
 
     # Evaluation happens in callbacks: the loops of validate, test and predict run once, over nothing.
 

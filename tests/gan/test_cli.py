@@ -161,10 +161,13 @@ def test_a_run_leaves_all_that_is_promised_and_its_config_repeats_it(train):
 
 
 @pytest.mark.parametrize(("asked", "saved"), [("null", "64-true"), ("bf16-mixed", "bf16-mixed")])
-def test_a_precision_left_open_is_the_fastest_and_is_saved(asked, saved, train, monkeypatch):
-    monkeypatch.setattr(cli, "fastest_precision", lambda accelerator: "64-true")
-    run = train(*small("--trainer.max_steps=1", f"--trainer.precision={asked}")) / "quickstart" / "version_0"
-    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["precision"] == saved
+def test_what_is_left_open_of_the_machine_is_found_out_and_saved(asked, saved, train, monkeypatch):
+    monkeypatch.setattr(cli, "fastest_precision", lambda accelerator: {"cpu": "64-true"}[accelerator])
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    left_open = "--trainer.accelerator=auto", f"--trainer.precision={asked}"
+    run = train(*small("--trainer.max_steps=1", *left_open)) / "quickstart" / "version_0"
+    trainer = yaml.safe_load((run / "config.yaml").read_text())["trainer"]
+    assert (trainer["accelerator"], trainer["precision"]) == ("cpu", saved)
     weights = torch.load(checkpoints(run)[1], weights_only=True)["state_dict"]["generator.project.weight"]
     assert (weights.dtype == torch.float64) == (saved == "64-true")
 
