@@ -9,8 +9,9 @@ Three contenders, on the shipped CIFAR-10 configurations with random images:
 - usual: what GAN code usually does: eager float32, contiguous images, real and fake ones judged apart, losses read in
   every step, a DataLoader with workers that transforms image by image.
 
-They and the norms take turns, every time in a new process: what a process finds of the machine stays with it. The first
-two keep the memory that they free, as train.py does (`gan.allocator`).
+They and the norms take turns, in a new process for every turn: what a process finds of the machine stays with it. So
+the first two, which are to be alike, share theirs, and keep the memory that they free, as train.py does
+(`gan.allocator`); the third has its own.
 
 A step is a generator step with its `discriminator_steps` updates. Printed are the medians over the rounds in
 milliseconds, with the quartiles; train.py's (real) images a second, and relative to the first norm's; its utilization:
@@ -109,18 +110,26 @@ class Case(NamedTuple):
         return BATCH * ratio
 
 
-class Trained(NamedTuple):
-    """What a run of `train.py` leaves: seconds a step, the most MiB it took, and what a checkpoint holds."""
+class Turn(NamedTuple):
+    """What one process finds: seconds a step of both loops, train.py's most MiB, and what a checkpoint of it holds."""
 
-    seconds: float
+    ours: float
+    bare: float
     memory: float
     checkpoint: dict[str, Any]
 
 
-def train(case: Case, arguments: argparse.Namespace) -> Trained:
-    """Run `train.py` for some steps."""
+def ours_and_bare(case: Case, arguments: argparse.Namespace) -> Turn:
+    """Run `train.py` for some steps, then the bare loop."""
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)
+    watch, memory = train(case, arguments), peak()
+    bare = seconds_a_step(bare_loop(watch.module, case, PRECISIONS[arguments.precision]), arguments)
+    return Turn(watch.seconds, bare, memory, {"gan": watch.module.facts(), "state_dict": watch.module.state_dict()})
+
+
+def train(case: Case, arguments: argparse.Namespace) -> Stopwatch:
+    """Run `train.py` for some steps."""
     with tempfile.TemporaryDirectory() as root:
         sys.argv = [
             "train.py",
@@ -138,15 +147,8 @@ def train(case: Case, arguments: argparse.Namespace) -> Trained:
             *arguments.options,
         ]
         CLI()
-    watch = Stopwatch.latest
-    return Trained(watch.seconds, peak(), {"gan": watch.module.facts(), "state_dict": watch.module.state_dict()})
-
-
-def bare(checkpoint: dict[str, Any], case: Case, arguments: argparse.Namespace) -> float:
-    """Return the seconds a step of the bare loop takes."""
-    keep_freed_memory()
-    gan = GAN.from_checkpoint(checkpoint).to(memory_format=torch.channels_last).train()
-    return seconds_a_step(bare_loop(gan, case, PRECISIONS[arguments.precision]), arguments)
+    torch.set_num_threads(arguments.threads)
+    return Stopwatch.latest
 
 
 def usual(checkpoint: dict[str, Any], case: Case, arguments: argparse.Namespace) -> float:
@@ -322,16 +324,16 @@ class Measured(NamedTuple):
 
 def measure(case: Case, arguments: argparse.Namespace) -> Measured:
     """Let the contenders take their turn."""
-    trained: Trained = alone(train, case, arguments)
-    bare_seconds, usual_seconds = (alone(loop, trained.checkpoint, case, arguments) for loop in (bare, usual))
-    description = trained.checkpoint["gan"]
+    turn: Turn = alone(ours_and_bare, case, arguments)
+    usual_seconds: float = alone(usual, turn.checkpoint, case, arguments)
+    description = turn.checkpoint["gan"]
     generator, discriminator = (
         build(description["generator"], Generator),
         build(description["discriminator"], Discriminator),
     )
     done = operations(generator, discriminator, case.discriminator_steps, case.generator_batch)
-    utilization = done / trained.seconds / matrix_rate(PRECISIONS[arguments.precision])
-    return Measured(trained.seconds, bare_seconds, usual_seconds, utilization, trained.memory)
+    utilization = done / turn.ours / matrix_rate(PRECISIONS[arguments.precision])
+    return Measured(turn.ours, turn.bare, usual_seconds, utilization, turn.memory)
 
 
 def line(case: Case, rounds: Sequence[Measured], first: Sequence[Measured]) -> str:
