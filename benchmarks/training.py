@@ -147,7 +147,6 @@ def train(case: Case, arguments: argparse.Namespace) -> Stopwatch:
             *arguments.options,
         ]
         CLI()
-    torch.set_num_threads(arguments.threads)
     return Stopwatch.latest
 
 
