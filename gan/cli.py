@@ -19,10 +19,11 @@ from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 from gan.allocator import keep_freed_memory
 from gan.callbacks import AtomicCheckpointIO, Checkpoint, Interruption, Pictures, Progress, SampleWriter
 from gan.data import ImageData
+from gan.device import chosen_accelerator
 from gan.errors import known_options, one_line
 from gan.metrics import Evaluation
 from gan.module import GAN
-from gan.precision import chosen_accelerator, fastest_precision
+from gan.precision import fastest_precision
 from gan.randomness import MAX_SEED
 from gan.runs import RunLogger, changes_since, checkpoint_path, newest_checkpoint, newest_run
 from gan.strategy import use_as_default

@@ -1,14 +1,6 @@
-"""Where and in which precision to train, where a configuration leaves it open."""
+"""The precision that trains fastest on a machine, where a configuration leaves it open."""
 
 import torch
-
-
-def chosen_accelerator(asked: str) -> str:
-    """Return what `auto` is to mean: a CPU where Lightning would take an Apple GPU.
-
-    None of this code has been run on one, and they have no float64. Asked for by name, they are tried.
-    """
-    return "cpu" if asked == "auto" and torch.backends.mps.is_available() else asked
 
 
 def fastest_precision(accelerator: str) -> str:

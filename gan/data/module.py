@@ -105,8 +105,8 @@ class ImageData(LightningDataModule, ABC):
         return StreamLoader(source, order, lambda: trainer.global_step, self.num_workers)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Send a training batch on its way without waiting for it; the evaluations' are empty."""
-        return tuple(send(tensor, device) for tensor in batch) if isinstance(batch, tuple) else batch
+        """Send a training batch on its way without waiting for it; those of the other loops are no images."""
+        return batch if isinstance(batch, int) else tuple(send(tensor, device) for tensor in batch)
 
     # Evaluation happens in callbacks: the loops of validate, test and predict run once, over nothing.
 

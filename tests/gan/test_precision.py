@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gan.precision import chosen_accelerator, fastest_precision
+from gan.precision import fastest_precision
 
 
 @pytest.mark.parametrize(
@@ -29,12 +29,3 @@ def test_a_gpu_without_units_gets_float32(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     assert fastest_precision("auto") == "32-true"
-
-
-@pytest.mark.parametrize(
-    ("asked", "apple", "chosen"),
-    [("auto", True, "cpu"), ("auto", False, "auto"), ("mps", True, "mps"), ("gpu", True, "gpu"), ("cpu", True, "cpu")],
-)
-def test_an_apple_gpu_is_used_when_asked_for_by_name(asked, apple, chosen, monkeypatch):
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: apple)
-    assert chosen_accelerator(asked) == chosen

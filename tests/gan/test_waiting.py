@@ -11,7 +11,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from training import ARCHITECTURES, fit, small_gan
 
 from gan.callbacks import EMA, Monitor
-from gan.device import send
 from gan.losses import R1
 from gan.norms import Batch, Conv, Spectral
 from gan.runs import RunLogger
@@ -109,13 +108,3 @@ def test_a_look_is_seen(tmp_path, monkeypatch):
     found = run(tmp_path, monkeypatch, 2, STEPS_BETWEEN_LOOKS + 1)
     assert found
     assert all("watch.py" in stack or "callbacks" in stack or "runs.py" in stack for stack in found)
-
-
-def test_what_is_sent_comes_from_pinned_memory(monkeypatch):
-    """CUDA copies without waiting from pinned memory alone."""
-    pinned: list[int] = []
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: pinned.append(id(self)) or self)
-    monkeypatch.setattr(torch.Tensor, "to", lambda self, device, non_blocking: (device.type, non_blocking))
-    x = torch.zeros(2)
-    assert [send(x, torch.device(device)) for device in ("cpu", "cuda")] == [("cpu", True), ("cuda", True)]
-    assert pinned == [id(x)]

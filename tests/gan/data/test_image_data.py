@@ -92,6 +92,15 @@ def test_streamed_or_not_is_no_difference(pets, num_workers, request):
     assert all(torch.equal(a, b) for a, b in zip(everything(), in_memory, strict=True))
 
 
+@pytest.mark.parametrize("large", [False, True], ids=["memory", "streamed"])
+def test_a_batch_goes_to_the_device(pets, large, request):
+    if large:
+        request.getfixturevalue("streamed")
+    data = attach(Folder(pets, image_size=5, batch_size=6))
+    images, labels = data.transfer_batch_to_device(first_batch(data), torch.device("meta"), 0)
+    assert (images.device.type, labels.device.type, images.shape[1:]) == ("meta", "meta", (3, 5, 5))
+
+
 def test_the_run_s_seed_decides_on_the_order(pets):
     data = attach(Folder(pets, batch_size=4, flip=True))
     assert data.train_dataloader().order == Order(
