@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from convnorm.fourier import kept, parts, real_basis
+from convnorm.fourier import kept
 from convnorm.geometry import Geometry
 from convnorm.gradients import gradients_with_graph
+from convnorm.waves import parts, real_basis
 
 
 class Basis(NamedTuple):

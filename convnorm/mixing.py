@@ -48,11 +48,13 @@ class Room(NamedTuple):
         image: (P, B, I).
         kernels: (P, O, I).
         products: (P, B, O).
+        waves: what `Forms` asks for.
     """
 
     image: Tensor
     kernels: Tensor
     products: Tensor
+    waves: Tensor
 
 
 def _columns(u: Tensor, taps: Tensor, v: Tensor, plan: Plan) -> Tensor:
@@ -60,10 +62,10 @@ def _columns(u: Tensor, taps: Tensor, v: Tensor, plan: Plan) -> Tensor:
     parts, columns, first = split(taps, u.dtype), [], 0
     for block in plan.blocks:
         here = slice(first, first := first + len(block.kernels))
-        image = torch.einsum("pw,fwbi->fpbi", block.analysis, u[here])
+        image = torch.einsum("pw,fwbi->fpbi", block.analysis.matrix, u[here])
         kernels = torch.einsum("fpk,koi->fpio", block.kernels, parts)
         products = image @ kernels * v[here, block.frequency].unsqueeze(2)
-        columns.append(torch.einsum("wp,fpbo->fwbo", block.synthesis, products))
+        columns.append(torch.einsum("pw,fpbo->fwbo", block.synthesis.matrix, products))
     return torch.cat(columns)
 
 
@@ -71,8 +73,9 @@ def _each(u: Tensor, v: Tensor, plan: Plan) -> Iterator[tuple[int, Block, Tensor
     """Yield the frequencies of the first axis, each with its block, map of the kernels, V (P, 1, O) and room."""
     first, (batch, inputs), outputs = 0, u.shape[2:], v.shape[2]
     for block in plan.blocks:
-        points, here = len(block.analysis), range(first, first := first + len(block.kernels))
-        shapes = (points, batch, inputs), (points, outputs, inputs), (points, batch, outputs)
+        points, here = len(block.frequency), range(first, first := first + len(block.kernels))
+        waves = 2 * (points // 3) * batch * max(inputs, outputs)
+        shapes = (points, batch, inputs), (points, outputs, inputs), (points, batch, outputs), (waves,)
         room = Room(*(u.new_empty(shape) for shape in shapes))
         scales = v[here.start : here.stop, block.frequency].unsqueeze(2)
         for f, kernel, scale in zip(here, block.kernels, scales, strict=True):
@@ -92,13 +95,13 @@ class _Columns(torch.autograd.Function):
 
     @staticmethod
     def forward(u: Tensor, taps: Tensor, v: Tensor, plan: Plan) -> Tensor:
-        z = u.new_empty(len(u), len(plan.blocks[0].synthesis), u.shape[2], taps.shape[1])
+        z = u.new_empty(len(u), plan.blocks[0].synthesis.matrix.shape[1], u.shape[2], taps.shape[1])
         parts = split(taps, u.dtype)
         for f, block, kernel, scale, room in _each(u, v, plan):
-            _apply(block.analysis, u[f], room.image)
+            block.analysis.points(u[f].flatten(1), room.image.flatten(1), room.waves)
             _apply(kernel, parts, room.kernels)
             torch.bmm(room.image, room.kernels.transpose(1, 2), out=room.products)
-            _apply(block.synthesis, room.products.mul_(scale), z[f])
+            block.synthesis.columns(room.products.mul_(scale).flatten(1), z[f].flatten(1), room.waves)
         return z
 
     @staticmethod
@@ -123,14 +126,14 @@ def _gradients(
     grad_taps = torch.zeros_like(taps) if needed[1] else None
     parts = split(taps, u.dtype)
     for f, block, kernel, scale, room in _each(u, v, plan):
-        _apply(block.synthesis.T, grad[f], room.products)
+        block.synthesis.points(grad[f].flatten(1), room.products.flatten(1), room.waves)
         room.products.mul_(scale)
         if grad_u is not None:
             _apply(kernel, parts, room.kernels)
             torch.bmm(room.products, room.kernels, out=room.image)
-            _apply(block.analysis.T, room.image, grad_u[f])
+            block.analysis.columns(room.image.flatten(1), grad_u[f].flatten(1), room.waves)
         if grad_taps is not None:
-            _apply(block.analysis, u[f], room.image)
+            block.analysis.points(u[f].flatten(1), room.image.flatten(1), room.waves)
             torch.bmm(room.products.transpose(1, 2), room.image, out=room.kernels)
             grad_taps += (kernel[:, : len(taps)].T @ room.kernels.flatten(1)).view_as(taps)
     return grad_u, grad_taps
