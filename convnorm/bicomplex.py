@@ -19,6 +19,7 @@ from torch.autograd.function import FunctionCtx
 from convnorm.fourier import kept
 from convnorm.geometry import Geometry
 from convnorm.gradients import gradients_with_graph
+from convnorm.layout import keep_layout
 from convnorm.waves import parts, real_basis
 
 
@@ -65,7 +66,7 @@ def mix_few(x: Tensor, weight: Tensor, spectrum: Tensor, constants: Basis) -> Te
     """Return what crop and stride leave of the preconditioned full output; the arguments are those of `mixing.mix`."""
     batch, inputs, height, width = x.shape
     (first, second), (back, across) = constants.analysis, constants.synthesis
-    rows = first @ x.permute(2, 3, 0, 1).reshape(height, width * batch * inputs)
+    rows = first @ keep_layout(x).permute(2, 3, 0, 1).reshape(height, width * batch * inputs)
     columns = second @ rows.view(len(first), width, batch * inputs)
     image = columns.view(len(first) // 2, 2, 2, len(second) // 2, batch, inputs).permute(0, 3, 4, 1, 2, 5).flatten(3)
     # A compiler sees plain operations: it fuses what it likes, and chooses itself what to compute twice.

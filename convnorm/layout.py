@@ -1,7 +1,10 @@
 """In which order an image's numbers lie in memory."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -16,3 +19,26 @@ def in_layout(y: Tensor, *examples: Tensor) -> Tensor:
 
 def _is_in(layout: torch.memory_format, x: Tensor) -> bool:
     return x.is_contiguous(memory_format=layout) and not x.is_contiguous()
+
+
+class _KeepLayout(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.channels_last = _is_in(torch.channels_last, output)  # type: ignore[attr-defined]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad.contiguous(memory_format=torch.channels_last if ctx.channels_last else torch.contiguous_format)
+
+
+def keep_layout(x: Tensor) -> Tensor:
+    """Return images x, (B, C, H, W), as they are; their gradient comes back in their own layout.
+
+    Where the gradient lies in another order than what was kept of the forward pass, an activation's backward pass
+    takes 5 to 20 times as long on a CPU, and more than putting the gradient in order.
+    """
+    return x if torch.compiler.is_compiling() else _KeepLayout.apply(x)

@@ -14,6 +14,7 @@ from torch.autograd.function import FunctionCtx
 
 from convnorm.fourier import Block, Plan, split
 from convnorm.gradients import gradients_with_graph
+from convnorm.layout import keep_layout
 
 
 def mix(x: Tensor, weight: Tensor, spectrum: Tensor, plan: Plan) -> Tensor:
@@ -30,7 +31,7 @@ def mix(x: Tensor, weight: Tensor, spectrum: Tensor, plan: Plan) -> Tensor:
     """
     batch, inputs, height, width = x.shape
     frequencies, outputs, out_height = spectrum.shape[1], len(weight), len(plan.synthesis)
-    rows = x.permute(2, 3, 0, 1).reshape(height, width * batch * inputs)
+    rows = keep_layout(x).permute(2, 3, 0, 1).reshape(height, width * batch * inputs)
     u = (plan.analysis @ rows).view(frequencies, 2 * width, batch, inputs)
     taps = weight.permute(2, 3, 0, 1).flatten(0, 1).contiguous()  # (k*k, O, I)
     v = spectrum.permute(1, 2, 0).to(x.dtype).contiguous()  # (F, N, O)

@@ -1,0 +1,38 @@
+"""The order of gradients in memory."""
+
+import pytest
+import torch
+from torch import nn
+
+from convnorm import ConvNorm
+from convnorm.layout import keep_layout
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("other", [torch.channels_last, torch.contiguous_format])
+def test_the_gradient_comes_in_the_layout_of_the_image(layout: torch.memory_format, other: torch.memory_format) -> None:
+    x = torch.randn(2, 3, 4, 5).to(memory_format=layout).requires_grad_()
+    found = []
+    y = x * 1
+    y.register_hook(found.append)
+    grad = torch.randn(2, 3, 4, 5).to(memory_format=other)
+    keep_layout(y).backward(grad)
+    assert found[0].is_contiguous(memory_format=layout)
+    torch.testing.assert_close(x.grad, grad, rtol=0, atol=0)
+
+
+def test_its_gradient_can_be_differentiated() -> None:
+    x = torch.randn(2, 3, 2, 2, dtype=torch.float64).to(memory_format=torch.channels_last).requires_grad_()
+    torch.autograd.gradgradcheck(lambda x: keep_layout(x).pow(3), x)
+
+
+@pytest.mark.usefixtures("algorithm")
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_a_layer_returns_gradients_in_the_layout_of_its_images(layout: torch.memory_format) -> None:
+    layer = ConvNorm(nn.Conv2d(3, 4, 3, padding=1)).to(memory_format=layout)
+    x = torch.randn(2, 3, 6, 7).to(memory_format=layout).requires_grad_()
+    found = []
+    y = x * 1
+    y.register_hook(found.append)
+    layer(y).sum().backward()
+    assert found[0].is_contiguous(memory_format=layout)
