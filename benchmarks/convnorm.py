@@ -3,9 +3,9 @@
     python -m benchmarks.convnorm --threads 2 --precision bf16
 
 Layers are timed forward and backward in training mode, discriminators as one update of `gan`: hinge loss on a real and
-a fake batch (in one pass, but with batch norm, whose statistics must not mix them, in two), backward, Adam. The process
-keeps its freed memory, as train.py does. All take turns in it, so that what else the machine does falls on all of them
-alike; medians are given, with the quartiles as spread.
+a fake batch (in one pass, but with batch norm, whose statistics must not mix them, in two), backward, Adam. Every
+network has a process of its own, which keeps its freed memory, as train.py does. All variants take turns in it, so that
+what else the machine does falls on all of them alike; medians are given, with the quartiles as spread.
 
 With every step stands what its forward pass on 64 images keeps for the backward pass, the parameters not counted.
 
@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from benchmarks.processes import alone
 from convnorm import ConvNorm, conv_norm, convert
 from gan.allocator import keep_freed_memory
 from gan.networks import DCGANDiscriminator, SNGANCNNDiscriminator, SNGANResNetDiscriminator
@@ -164,6 +165,45 @@ def report(name: str, times: dict[str, list[float]]) -> str:
     return f"| {name} | " + " | ".join(cells) + " |"
 
 
+def prepared(arguments: argparse.Namespace) -> torch.dtype:
+    """Prepare a process for measuring; return the data type to measure in."""
+    keep_freed_memory()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    return torch.float32 if arguments.precision == "fp32" else torch.bfloat16
+
+
+def layers(arguments: argparse.Namespace) -> None:
+    """Print the lines of the networks' layers."""
+    dtype = prepared(arguments)
+    found = {key: value for name in arguments.networks for key, value in layers_of(NETWORKS[name](32), 32).items()}
+    for name, (layer, shape) in found.items():
+        x = torch.randn(BATCH, *shape).to(memory_format=torch.channels_last)
+        wrapped = {key: wrap(copy.deepcopy(layer)) for key, wrap in VARIANTS.items()}
+        runs = {
+            key: layer_step(module.to(memory_format=torch.channels_last), x, dtype) for key, module in wrapped.items()
+        }
+        print(report(name, interleaved(runs, arguments.repeats)), flush=True)
+
+
+def step(name: str, arguments: argparse.Namespace) -> None:
+    """Print the lines of a network's step."""
+    dtype = prepared(arguments)
+    real, fake = torch.randn(2, BATCH, 3, 32, 32).unbind()
+    real, fake = (x.to(memory_format=torch.channels_last) for x in (real, fake))
+    plain = NETWORKS[name](32)
+    networks = {key: convert(copy.deepcopy(plain), wrap) for key, wrap in VARIANTS.items()}
+    runs = {
+        key: network_step(network.to(memory_format=torch.channels_last), real, fake, dtype)
+        for key, network in networks.items()
+    }
+    print(report(f"{name}, a step", interleaved(runs, arguments.repeats)), flush=True)
+    mebibytes = [memory_for_backward(network, real, dtype) for network in networks.values()]
+    ratio = mebibytes[list(VARIANTS).index("ConvNorm")] / mebibytes[list(VARIANTS).index("BatchNorm")]
+    cells = " | ".join(f"{value:.1f}" for value in mebibytes)
+    print(f"| {name}, MiB kept for backward | {cells} | {ratio:.2f} | |", flush=True)
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -173,37 +213,14 @@ def main() -> None:
     parser.add_argument("--networks", nargs="*", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--what", nargs="*", choices=WHAT, default=WHAT)
     arguments = parser.parse_args()
-    keep_freed_memory()
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
-    dtype = torch.float32 if arguments.precision == "fp32" else torch.bfloat16
     print(f"torch {torch.__version__}, {arguments.threads} threads, {arguments.precision}, batch {BATCH}, milliseconds")
-    print(f"| | {' | '.join(VARIANTS)} | ConvNorm / BatchNorm | FFT / ConvNorm |\n|{' --- |' * (len(VARIANTS) + 3)}")
+    head = f"| | {' | '.join(VARIANTS)} | ConvNorm / BatchNorm | FFT / ConvNorm |\n|{' --- |' * (len(VARIANTS) + 3)}"
+    print(head, flush=True)
     if "layers" in arguments.what:
-        found = {key: value for name in arguments.networks for key, value in layers_of(NETWORKS[name](32), 32).items()}
-        for name, (layer, shape) in found.items():
-            x = torch.randn(BATCH, *shape).to(memory_format=torch.channels_last)
-            wrapped = {key: wrap(copy.deepcopy(layer)) for key, wrap in VARIANTS.items()}
-            runs = {
-                key: layer_step(module.to(memory_format=torch.channels_last), x, dtype)
-                for key, module in wrapped.items()
-            }
-            print(report(name, interleaved(runs, arguments.repeats)), flush=True)
+        alone(layers, arguments)
     if "steps" in arguments.what:
         for name in arguments.networks:
-            real, fake = torch.randn(2, BATCH, 3, 32, 32).unbind()
-            real, fake = (x.to(memory_format=torch.channels_last) for x in (real, fake))
-            plain = NETWORKS[name](32)
-            networks = {key: convert(copy.deepcopy(plain), wrap) for key, wrap in VARIANTS.items()}
-            runs = {
-                key: network_step(network.to(memory_format=torch.channels_last), real, fake, dtype)
-                for key, network in networks.items()
-            }
-            print(report(f"{name}, a step", interleaved(runs, arguments.repeats)), flush=True)
-            mebibytes = [memory_for_backward(network, real, dtype) for network in networks.values()]
-            ratio = mebibytes[list(VARIANTS).index("ConvNorm")] / mebibytes[list(VARIANTS).index("BatchNorm")]
-            cells = " | ".join(f"{value:.1f}" for value in mebibytes)
-            print(f"| {name}, MiB kept for backward | {cells} | {ratio:.2f} | |", flush=True)
+            alone(step, name, arguments)
 
 
 if __name__ == "__main__":

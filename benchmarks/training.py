@@ -26,8 +26,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, NamedTuple
@@ -41,6 +39,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.processes import alone
 from gan.allocator import keep_freed_memory
 from gan.cli import CLI
 from gan.data import ImageData
@@ -303,12 +302,6 @@ def cell(seconds: list[float]) -> str:
     """Return the median and the quartiles, in milliseconds."""
     low, _, high = quantiles([1e3 * value for value in seconds], n=4)
     return f"{1e3 * median(seconds):.0f} ({low:.0f}-{high:.0f})"
-
-
-def alone(run: Callable[..., Any], *task: Any) -> Any:
-    """Return what a function returns in a new process."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as process:
-        return process.submit(run, *task).result()
 
 
 class Measured(NamedTuple):
