@@ -83,7 +83,8 @@ def frequencies(n: int, real: bool) -> tuple[list[int], list[int]]:
 def forms(n: int, places: range, real: bool, dtype: torch.dtype, device: torch.device) -> Forms:
     """Return the points of a column with the given places on a grid of n, at the frequencies of `frequencies`.
 
-    In half precision, and on other devices than a CPU, one product is faster than sums that go through memory.
+    In half precision one product is faster than additions that go through memory. Other devices than a CPU, which have
+    not been measured, take one product too.
     """
     three, one = frequencies(n, real)
     waves = wave(n, three, places) * math.sqrt((2 if real else 1) / n)

@@ -29,7 +29,7 @@ class Block(NamedTuple):
     """The points of consecutive frequencies of the first axis, F' of them, that have all maps but one in common.
 
     Attributes:
-        analysis: from a column of the transformed image, real above imaginary part, to its points.
+        analysis: from a column of the image's conjugate transform, real above imaginary part, to its points.
         kernels: for each frequency, from what `split` makes of the kernel's taps, (F', P, k*k); in half precision
             (F', P, 3k*k).
         synthesis: whose transpose maps points to a column of the output, real above imaginary part.
@@ -46,7 +46,7 @@ class Plan(NamedTuple):
     """All constants of one geometry.
 
     Attributes:
-        analysis: the first axis' transform, real and imaginary parts in turn, (2F, H).
+        analysis: the conjugate of the first axis' transform, real and imaginary parts in turn, (2F, H).
         blocks: of all F frequencies in turn.
         synthesis: back to the rows that are kept, (H', 2F).
     """
@@ -103,7 +103,7 @@ def split(taps: Tensor, dtype: torch.dtype) -> Tensor:
 def plan(grid: Geometry, dtype: torch.dtype, device: torch.device) -> Plan:
     """Return the constants of a layer on its grid, in `dtype`."""
     (n, m), taps, window = grid.size, grid.taps, grid.window
-    image = [range(-places.start, -places.stop, -places.step) for places in grid.image]  # its conjugate
+    image = [range(-places.start, -places.stop, -places.step) for places in grid.image]  # conjugate
     blocks = []
     # The first frequency and, if N is even, that in the middle are their own conjugates.
     for real, span in (True, range(1)), (False, range(1, (n + 1) // 2)), (True, range((n + 1) // 2, n // 2 + 1)):

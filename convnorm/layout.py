@@ -39,6 +39,6 @@ def keep_layout(x: Tensor) -> Tensor:
     """Return images x, (B, C, H, W), as they are; their gradient comes back in their own layout.
 
     Where the gradient lies in another order than what was kept of the forward pass, an activation's backward pass
-    takes 5 to 20 times as long on a CPU, and more than putting the gradient in order.
+    takes 3 to 30 times as long on a CPU, more than it takes to put the gradient in order.
     """
     return x if torch.compiler.is_compiling() else _KeepLayout.apply(x)
