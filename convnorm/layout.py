@@ -22,17 +22,25 @@ def _is_in(layout: torch.memory_format, x: Tensor) -> bool:
 
 
 class _KeepLayout(torch.autograd.Function):
+    """Asks for strides and moves axes, as `torch.func.vmap` knows no memory formats."""
+
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(x: Tensor) -> Tensor:
         return x.view_as(x)
 
     @staticmethod
     def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.channels_last = _is_in(torch.channels_last, output)  # type: ignore[attr-defined]
+        ctx.channels_last = output.stride(1) < output.stride(3)  # type: ignore[attr-defined]
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        return tangent.view_as(tangent)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad.contiguous(memory_format=torch.channels_last if ctx.channels_last else torch.contiguous_format)
+        return grad.movedim(1, 3).contiguous().movedim(3, 1) if ctx.channels_last else grad.contiguous()
 
 
 def keep_layout(x: Tensor) -> Tensor:

@@ -26,6 +26,15 @@ def test_its_gradient_can_be_differentiated() -> None:
     torch.autograd.gradgradcheck(lambda x: keep_layout(x).pow(3), x)
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_function_transforms_pass_through_it(layout: torch.memory_format) -> None:
+    x = torch.randn(2, 3, 4, 5).to(memory_format=layout)
+    expected = 3 * x**2
+    gradients = torch.func.vmap(torch.func.grad(lambda image: keep_layout(image[None]).pow(3).sum()))(x)
+    torch.testing.assert_close(gradients, expected)
+    torch.testing.assert_close(torch.func.jvp(lambda x: keep_layout(x).pow(3), (x,), (x,))[1], expected * x)
+
+
 @pytest.mark.usefixtures("algorithm")
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 def test_a_layer_returns_gradients_in_the_layout_of_its_images(layout: torch.memory_format) -> None:
