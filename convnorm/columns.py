@@ -37,9 +37,9 @@ class Forms(NamedTuple):
         waves, own, turn = self._waves(room, out)
         torch.bmm(self.half.expand(2, -1, -1), column.unflatten(0, (2, -1)), out=waves)
         (r_cos, q_cos), (r_sin, q_sin) = waves[:, own:turn], waves[:, turn:]
-        points = out.unflatten(0, (3, -1))
-        points[1:, :own] = waves[:, :own]
-        total, re, im = points
+        thirds = out.unflatten(0, (3, -1))
+        thirds[1:, :own] = waves[:, :own]
+        total, re, im = thirds
         torch.add(r_cos, q_sin, out=re[own:turn])
         torch.sub(r_cos, q_sin, out=re[turn:])
         torch.sub(q_cos, r_sin, out=im[own:turn])
@@ -53,10 +53,11 @@ class Forms(NamedTuple):
             return
         waves, own, turn = self._waves(room, points)
         (r_cos, q_cos), (r_sin, q_sin) = waves[:, own:turn], waves[:, turn:]
-        total, re, im = points = points.unflatten(0, (3, -1))
+        thirds = points.unflatten(0, (3, -1))
+        total, re, im = thirds
         re += total
         im += total
-        waves[:, :own] = points[1:, :own]
+        waves[:, :own] = thirds[1:, :own]
         torch.add(re[own:turn], re[turn:], out=r_cos)
         torch.sub(re[own:turn], re[turn:], out=q_sin)
         torch.add(im[own:turn], im[turn:], out=q_cos)
@@ -83,8 +84,8 @@ def frequencies(n: int, real: bool) -> tuple[list[int], list[int]]:
 def forms(n: int, places: range, real: bool, dtype: torch.dtype, device: torch.device) -> Forms:
     """Return the points of a column with the given places on a grid of n, at the frequencies of `frequencies`.
 
-    In half precision one product is faster than additions that go through memory. Other devices than a CPU, which have
-    not been measured, take one product too.
+    In half precision one product is mostly faster than additions that go through memory.
+    Other devices than a CPU, which have not been measured, take one product too.
     """
     three, one = frequencies(n, real)
     waves = wave(n, three, places) * math.sqrt((2 if real else 1) / n)
