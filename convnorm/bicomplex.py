@@ -18,7 +18,7 @@ from torch.autograd.function import FunctionCtx
 
 from convnorm.fourier import kept
 from convnorm.geometry import Geometry
-from convnorm.gradients import gradients_with_graph
+from convnorm.gradients import by_plain_operations, gradients_with_graph
 from convnorm.layout import keep_layout
 from convnorm.waves import parts, real_basis
 
@@ -69,8 +69,7 @@ def mix_few(x: Tensor, weight: Tensor, spectrum: Tensor, constants: Basis) -> Te
     rows = first @ keep_layout(x).permute(2, 3, 0, 1).reshape(height, width * batch * inputs)
     columns = second @ rows.view(len(first), width, batch * inputs)
     image = columns.view(len(first) // 2, 2, 2, len(second) // 2, batch, inputs).permute(0, 3, 4, 1, 2, 5).flatten(3)
-    # A compiler sees plain operations: it fuses what it likes, and chooses itself what to compute twice.
-    product = _product if torch.compiler.is_compiling() else _Product.apply
+    product = _product if by_plain_operations() else _Product.apply
     z = product(image, weight, spectrum, constants)
     y = back @ z.reshape(len(first), len(across) * batch * len(weight))
     return y.view(len(back), len(across), batch, len(weight)).permute(2, 3, 0, 1)

@@ -10,7 +10,7 @@ from torch.nn.grad import conv2d_weight
 
 from convnorm.autocast import precision
 from convnorm.geometry import CONVOLVE
-from convnorm.gradients import gradients_with_graph
+from convnorm.gradients import by_plain_operations, gradients_with_graph
 
 # oneDNN's gradient in so many columns is fast, if rows are padded before. In bfloat16 that in 5x3 taps took 1 ms, that
 # in 3x5 took 33; for images of four rows that in 5x3 took 0.3, but 28 with the padding left to oneDNN.
@@ -26,7 +26,7 @@ def filter_channels(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         bias: (C,), added last.
     """
     kernel = weight.shape[2:]
-    if x.device.type != "cpu" or x.dim() != 4 or len(kernel) != 2 or torch.compiler.is_compiling():
+    if x.device.type != "cpu" or x.dim() != 4 or len(kernel) != 2 or by_plain_operations():
         return CONVOLVE[len(kernel) - 1](x, weight, bias, 1, [k // 2 for k in kernel], 1, len(weight))
     if torch.is_autocast_enabled(x.device.type):
         dtype = precision(x)

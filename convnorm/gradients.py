@@ -6,6 +6,21 @@ import torch
 from torch import Tensor
 
 
+def by_plain_operations() -> bool:
+    """Return whether plain operations are wanted, in place of a backward pass by hand.
+
+    A compiler fuses what it likes of them and chooses itself what to compute twice; the transforms of `torch.func`
+    (vmap, jvp and the like) apply to nothing else.
+    """
+    return torch.compiler.is_compiling() or transformed()
+
+
+def transformed() -> bool:
+    """Return whether a transform of `torch.func` is at work."""
+    # Nothing public says so; torch's own autograd.grad asks this.
+    return torch._C._are_functorch_transforms_active()
+
+
 def gradients_with_graph(
     y: Tensor, inputs: Sequence[Tensor | None], needed: Sequence[bool], grad: Tensor
 ) -> tuple[Tensor | None, ...]:

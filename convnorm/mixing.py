@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from convnorm.fourier import Block, Plan, split
-from convnorm.gradients import gradients_with_graph
+from convnorm.gradients import by_plain_operations, gradients_with_graph
 from convnorm.layout import keep_layout
 
 
@@ -35,8 +35,7 @@ def mix(x: Tensor, weight: Tensor, spectrum: Tensor, plan: Plan) -> Tensor:
     u = (plan.analysis @ rows).view(frequencies, 2 * width, batch, inputs)
     taps = weight.permute(2, 3, 0, 1).flatten(0, 1).contiguous()  # (k*k, O, I)
     v = spectrum.permute(1, 2, 0).to(x.dtype).contiguous()  # (F, N, O)
-    # A compiler sees plain operations: it fuses what it likes, and chooses itself what to compute twice.
-    z = _columns(u, taps, v, plan) if torch.compiler.is_compiling() else _Columns.apply(u, taps, v, plan)
+    z = _columns(u, taps, v, plan) if by_plain_operations() else _Columns.apply(u, taps, v, plan)
     out_width = z.shape[1] // 2
     y = plan.synthesis @ z.view(2 * frequencies, out_width * batch * outputs)
     return y.view(out_height, out_width, batch, outputs).permute(2, 3, 0, 1)

@@ -1,0 +1,60 @@
+"""The transforms of `torch.func`, against autograd."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, jvp, vmap
+
+from convnorm import ConvNorm
+
+LAYERS = {
+    "k4s2": nn.Conv2d(3, 4, 4, stride=2, padding=1),
+    "reflect": nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"),
+    "transposed": nn.ConvTranspose2d(3, 4, 4, stride=2, padding=1),
+    "1d": nn.Conv1d(3, 4, 3),
+}
+
+
+@pytest.fixture(params=LAYERS)
+def layer(request: pytest.FixtureRequest) -> ConvNorm:
+    return ConvNorm(LAYERS[request.param]).double()
+
+
+def images(layer: ConvNorm, layout: torch.memory_format = torch.contiguous_format) -> Tensor:
+    x = torch.randn(3, 3, *(7, 6)[: layer.layer.weight.dim() - 2], dtype=torch.float64)
+    return x.contiguous(memory_format=layout) if x.dim() == 4 else x
+
+
+@pytest.mark.usefixtures("algorithm")
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_gradients_of_every_image_by_itself(layer: ConvNorm, layout: torch.memory_format) -> None:
+    x = images(layer, layout)
+
+    def loss(parameters: dict[str, Tensor], image: Tensor) -> Tensor:
+        return functional_call(layer, parameters, (image[None],)).sin().sum()
+
+    found = vmap(grad(loss), (None, 0))(dict(layer.named_parameters()), x)
+    for i, image in enumerate(x):
+        layer.zero_grad()
+        layer(image[None]).sin().sum().backward()
+        torch.testing.assert_close(
+            {k: v[i] for k, v in found.items()}, {k: v.grad for k, v in layer.named_parameters()}
+        )
+
+
+@pytest.mark.usefixtures("algorithm")
+def test_derivatives_in_a_direction_are_adjoint_to_the_gradient(layer: ConvNorm) -> None:
+    x, direction = images(layer).requires_grad_(), images(layer)
+    y = layer(x)
+    weights = torch.randn_like(y)
+    (gradient,) = torch.autograd.grad(y, x, weights)
+    torch.testing.assert_close((jvp(layer, (x,), (direction,))[1] * weights).sum(), (gradient * direction).sum())
+
+
+@pytest.mark.usefixtures("algorithm")
+def test_an_ensemble_of_weights(layer: ConvNorm) -> None:
+    x = images(layer)
+    ensemble = {name: torch.stack([value, value.roll(1, 0) + 0.1]).detach() for name, value in layer.named_parameters()}
+    found = vmap(lambda parameters: functional_call(layer, parameters, (x,)))(ensemble)
+    for i, y in enumerate(found):
+        torch.testing.assert_close(y, functional_call(layer, {k: v[i] for k, v in ensemble.items()}, (x,)))
