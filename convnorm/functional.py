@@ -31,13 +31,32 @@ def power_spectrum(weight: Tensor, size: Sequence[int], dilation: Sequence[int])
         The powers in float64, (O, size[0] // 2 + 1, *size[1:]), and the kernels' energy, (O,): the powers' mean over
         the whole grid, unless it is smaller than the kernel.
     """
-    kernel = weight.shape[2:]
-    taps = weight.detach().double().flatten(2)  # (O, I, k*k)
-    products = taps.transpose(1, 2) @ taps  # (O, k*k, k*k): each pair of taps, summed over the input channels
-    wrapped = _wrapped_lags(tuple(kernel), tuple(size), tuple(dilation), weight.device)
-    lags = products.new_zeros(len(products), math.prod(size)).index_add_(1, wrapped, products.flatten(1))
-    spectrum: Tensor = torch.fft.rfftn(lags.view(-1, *size), dim=_axes(len(size)))
-    return spectrum.real, products.diagonal(dim1=1, dim2=2).sum(1)
+    lags = _autocorrelations(weight.detach().double())
+    energy = lags.flatten(1)[:, 0]
+    for axis, (k, n, d) in enumerate(zip(weight.shape[2:], size, dilation, strict=True), 1):
+        lag = torch.arange(2 * k - 1, device=weight.device)
+        place = torch.where(lag < k, lag, lag - (2 * k - 1)) * d % n
+        grid = [*lags.shape[:axis], n, *lags.shape[axis + 1 :]]
+        lags = lags.new_zeros(grid).index_add_(axis, place, lags)
+    spectrum: Tensor = torch.fft.rfftn(lags, dim=_axes(len(size)))
+    return spectrum.real, energy
+
+
+def _autocorrelations(kernels: Tensor) -> Tensor:
+    """Return the kernels' autocorrelations, summed over the input channels, (O, *(2k - 1)): lag 0 first, negative last.
+
+    They are sums over pairs of taps; where there are too many of those, in large and depthwise kernels, transforms.
+    """
+    kernel, inputs = kernels.shape[2:], kernels.shape[1]
+    size = [2 * k - 1 for k in kernel]
+    if math.prod(kernel) ** 2 * (25 + inputs) > 250 * math.prod(size) * inputs:  # what each takes, measured on a CPU
+        axes = _axes(len(size))
+        transforms = torch.view_as_real(torch.fft.rfftn(kernels, s=size[::-1], dim=axes))
+        return torch.fft.irfftn(transforms.square().sum((1, -1)), s=size[::-1], dim=axes)
+    taps = kernels.flatten(2)
+    products = taps.transpose(1, 2) @ taps  # (O, k*k, k*k)
+    lags = products.new_zeros(len(products), math.prod(size))
+    return lags.index_add_(1, _lags_of_pairs(kernel, kernels.device), products.flatten(1)).view(-1, *size)
 
 
 def _axes(count: int) -> tuple[int, ...]:
@@ -45,15 +64,13 @@ def _axes(count: int) -> tuple[int, ...]:
     return tuple(range(-1, -1 - count, -1))
 
 
-def _wrapped_lags(
-    kernel: tuple[int, ...], size: tuple[int, ...], dilation: tuple[int, ...], device: torch.device
-) -> Tensor:
-    """Return for each pair of taps, in row-major order, where on the flattened grid their distance lies."""
+def _lags_of_pairs(kernel: Sequence[int], device: torch.device) -> Tensor:
+    """Return for each pair of taps, in row-major order, where their lag lies among the flattened (2k-1)^2."""
     index = torch.zeros(1, 1, dtype=torch.long, device=device)
-    for k, n, d in zip(kernel, size, dilation, strict=True):
-        tap = torch.arange(k, device=device) * d
-        lag = (tap[:, None] - tap) % n
-        index = (index[:, None, :, None] * n + lag[None, :, None, :]).reshape(len(index) * k, -1)
+    for k in kernel:
+        tap = torch.arange(k, device=device)
+        lag = (tap[:, None] - tap) % (2 * k - 1)
+        index = (index[:, None, :, None] * (2 * k - 1) + lag[None, :, None, :]).reshape(len(index) * k, -1)
     return index.flatten()
 
 

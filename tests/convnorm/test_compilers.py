@@ -13,7 +13,7 @@ from convnorm import ConvNorm, convert
 
 pytestmark = pytest.mark.slow
 K3 = [("k3", "_filter"), ("k3", "_mix"), ("k3", "_mix_few")]
-EXPORTED = "k3", "k4s2", "k1", "same", "grouped", "reflect", "transposed k4s2", "1d", "3d"
+EXPORTED = "k3", "k4s2", "k1", "same", "grouped", "large", "reflect", "transposed k4s2", "1d", "3d"
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,9 @@ def test_exports_for_every_batch(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "algorithm"), [*K3, ("k4s2", "_mix"), ("grouped", "_filter"), ("k1", "_filter")], indirect=["algorithm"]
+    ("name", "algorithm"),
+    [*K3, ("k4s2", "_mix"), ("grouped", "_filter"), ("large", "_filter"), ("k1", "_filter")],
+    indirect=["algorithm"],
 )
 @pytest.mark.usefixtures("algorithm")
 def test_onnx_runs_and_agrees(name: str, tmp_path: Path) -> None:

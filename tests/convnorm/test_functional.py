@@ -28,6 +28,10 @@ def spectrum_by_fft(weight: Tensor, size: tuple[int, ...]) -> Tensor:
         ((6, 4, 5, 4), (4, 3)),  # a grid smaller than the kernel
         ((6, 4, 7), (20,)),
         ((4, 3, 2, 3, 3), (5, 6, 4)),
+        ((8, 1, 13, 13), (20, 21)),  # from here on the kernels are transformed
+        ((8, 1, 12, 13), (7, 6)),
+        ((4, 2, 12, 16), (40, 40)),
+        ((3, 2, 300), (320,)),
     ],
 )
 def test_preconditioner_is_its_definition(shape: tuple[int, ...], size: tuple[int, ...]) -> None:

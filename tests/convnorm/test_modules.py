@@ -26,6 +26,7 @@ LAYERS = {
     "dilated same": nn.Conv2d(4, 6, (2, 3), padding="same", dilation=(3, 2)),
     "grouped": nn.Conv2d(4, 6, 3, padding=1, groups=2, bias=False),
     "depthwise": nn.Conv2d(4, 4, 5, padding=2, groups=4),
+    "large": nn.Conv2d(4, 4, (11, 10), padding=(10, 5), dilation=(2, 1), groups=4),
     "reflect": nn.Conv2d(4, 6, 3, padding=2, padding_mode="reflect"),
     "replicate": nn.Conv2d(4, 6, 4, stride=2, padding=1, padding_mode="replicate"),
     "circular": nn.Conv2d(4, 6, 3, padding="same", padding_mode="circular"),
