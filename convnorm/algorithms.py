@@ -8,7 +8,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from convnorm.autocast import precision
+from convnorm.autocast import is_enabled, precision
 from convnorm.bicomplex import basis, mix_few
 from convnorm.fourier import plan
 from convnorm.functional import precondition
@@ -88,7 +88,7 @@ def _mix_few(layer: Convolution, x: Tensor, kernels: Tensor, spectrum: Tensor, g
 
 def _without_autocast(x: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
     """Run on x in autocast's precision."""
-    if not torch.is_autocast_enabled(x.device.type):  # else an exported graph would have a part for every layer
+    if not is_enabled(x):  # else an exported graph would have a part for every layer
         return run(x)
     x = x.to(precision(x))
     with torch.autocast(x.device.type, enabled=False):

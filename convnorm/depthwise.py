@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from torch.nn.grad import conv2d_weight
 
-from convnorm.autocast import precision
+from convnorm.autocast import is_enabled, precision
 from convnorm.geometry import CONVOLVE
 from convnorm.gradients import by_plain_operations, gradients_with_graph
 
@@ -28,7 +28,7 @@ def filter_channels(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     kernel = weight.shape[2:]
     if x.device.type != "cpu" or x.dim() != 4 or len(kernel) != 2 or by_plain_operations():
         return CONVOLVE[len(kernel) - 1](x, weight, bias, 1, [k // 2 for k in kernel], 1, len(weight))
-    if torch.is_autocast_enabled(x.device.type):
+    if is_enabled(x):
         dtype = precision(x)
         x, weight, bias = x.to(dtype), weight.to(dtype), bias if bias is None else bias.to(dtype)
     with torch.autocast(x.device.type, enabled=False):

@@ -97,8 +97,11 @@ def preconditioner(weight: Tensor, size: Sequence[int], dilation: Sequence[int] 
         float64 if the weight is, else float32.
 
     Raises:
-        ValueError: if `size` or `dilation` don't have one positive number per spatial axis.
+        ValueError: if the weight is no such tensor of real numbers, or `size` or `dilation` don't have one positive
+            number per spatial axis.
     """
+    if weight.dim() < 3 or not weight.is_floating_point():
+        raise ValueError(f"weight must be real numbers (O, I, *k), got {weight.dtype} of shape {tuple(weight.shape)}")
     axes = weight.dim() - 2
     dilation = [1] * axes if dilation is None else dilation
     for name, value in ("size", size), ("dilation", dilation):
@@ -124,8 +127,10 @@ def precondition(y: Tensor, spectrum: Tensor) -> Tensor:
         A tensor of y's shape and dtype.
 
     Raises:
-        ValueError: if the spectrum is of other channels or of another grid than y.
+        ValueError: if y is not of real numbers, or the spectrum of other channels or of another grid than y.
     """
+    if not y.is_floating_point():
+        raise ValueError(f"y must be real numbers, got {y.dtype}")
     channels, first, *others = y.shape[-spectrum.dim() :]
     expected = channels, first // 2 + 1, *others
     if spectrum.shape != expected:

@@ -84,6 +84,14 @@ def _transposed_axis(layer: Convolution, i: int, h: int) -> tuple[int, int, rang
     return full + beyond, beyond, image, range(0, reach + 1, dilation), range(start, stop)
 
 
+def extended(layer: Convolution, size: Sequence[int]) -> list[int]:
+    """Return the size of an image of the given size after `extend`."""
+    if layer.padding_mode == "zeros":
+        return list(size)
+    margins = layer._reversed_padding_repeated_twice  # of the last axis first
+    return [h + sum(margins[2 * i : 2 * i + 2]) for h, i in zip(size, reversed(range(len(size))), strict=True)]
+
+
 def extend(layer: Convolution, x: Tensor) -> Tensor:
     """Extend the image as the layer's padding mode says; zeros are left to the convolution."""
     if layer.padding_mode == "zeros":

@@ -20,7 +20,9 @@ def in_layout(y: Tensor, *examples: Tensor) -> Tensor:
 
 
 def _is_in(layout: torch.memory_format, x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=layout) and not x.is_contiguous()
+    """Return whether x is meant to be in this layout: where one channel is in both, strides decide."""
+    channels, pixels = x.stride(1), x.stride(-1)
+    return x.is_contiguous(memory_format=layout) and (channels < pixels or channels == x.shape[1] == 1)
 
 
 class _KeepLayout(torch.autograd.Function):

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from convnorm.algorithms import convolve_preconditioned
+from convnorm.autocast import precision
 from convnorm.depthwise import filter_channels
 from convnorm.functional import preconditioner, unfold
 from convnorm.geometry import Convolution, extend, geometry, rows
+from convnorm.layout import in_layout
 
 CONVOLUTIONS = nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
 FILTERS: tuple[Callable[..., nn.Module], ...] = nn.Conv1d, nn.Conv2d, nn.Conv3d
@@ -24,9 +26,9 @@ class ConvNorm(nn.Module):
     convolution; that is preconditioned, then cropped and subsampled to what the layer's padding and stride ask for;
     then come the depthwise filter and the layer's bias. Other padding modes first extend the image, as the layer does.
 
-    Every row of every frequency's transfer matrix has norm one, which bounds the operator norm by sqrt(O); it does not
-    make the layer 1-Lipschitz. Unless `momentum` is given, training and evaluation compute the same function of the
-    weights, for any size of image.
+    Every row of every frequency's transfer matrix has norm one, which bounds the operator norm by sqrt(O), for zero
+    padding; it does not make the layer 1-Lipschitz. Unless `momentum` is given, training and evaluation compute the
+    same function of the weights, for any size of image.
 
     Args:
         layer: a convolution, plain or transposed, with 1 to 3 spatial axes. It is held as `.layer` and stays the truth
@@ -35,8 +37,8 @@ class ConvNorm(nn.Module):
         affine: whether a learnable depthwise filter follows, as `.affine`: of the next odd size to the layer's kernel,
             starting as the identity.
         momentum: the paper's moving average of the spectrum, used in evaluation: how much of the newest spectrum enters
-            at each training step, or "cosine" for the authors' schedule, 0.5 (cos(pi t / 40000) + 1) but at least 0.01.
-            The average starts at zero, as theirs does, and is of one size of images.
+            at each training step, or "cosine" for the authors' schedule, 0.5 (cos(pi t / 40000) + 1) while that is
+            above 0.01, then 0.01. The average starts at zero, as theirs does, and is of one size of images.
 
     Raises:
         TypeError: if `layer` is no such convolution, has a `forward` of its own, forward hooks, a complex weight, or
@@ -55,21 +57,26 @@ class ConvNorm(nn.Module):
         if momentum is not None:
             if momentum != "cosine" and not _is_fraction(momentum):
                 raise ValueError(f'momentum must be None, "cosine" or a number in (0, 1], got {momentum!r}')
-            device = self.layer.weight.device
-            self.register_buffer("running_spectrum", torch.empty(0, device=device))
+            device, dtype = self.layer.weight.device, torch.promote_types(self.layer.weight.dtype, torch.float32)
+            self.register_buffer("running_spectrum", torch.empty(0, device=device, dtype=dtype))
             self.register_buffer("num_batches_tracked", torch.tensor(0, device=device))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (..., I, *H) to what the layer's own shape for it is."""
+        """Map (B, I, *H) or (I, *H) to what the layer's own shape for it is.
+
+        Raises:
+            ValueError: if x is of another shape than that or, without autocast, of another dtype than the weight.
+        """
         layer, weight = self.layer, self.layer.weight
         axes = weight.dim() - 2
+        _check_images(x, layer.in_channels, weight)
         x = extend(layer, x)
         grid = geometry(layer, x.shape[-axes:])
         kernels = rows(layer, weight)
         y = convolve_preconditioned(layer, x, kernels, self.spectrum(kernels, grid.size), grid)
         if self.affine is None:
             return y if layer.bias is None else y + layer.bias.view(-1, *[1] * axes).to(y.dtype)
-        return filter_channels(y, self.affine.weight, layer.bias)
+        return in_layout(filter_channels(y, self.affine.weight, layer.bias), y)  # torch's may differ for one image
 
     def spectrum(self, kernels: Tensor, size: Sequence[int]) -> Tensor:
         """Return the preconditioner to use on a grid: that of the kernels, or the moving average in evaluation."""
@@ -81,13 +88,12 @@ class ConvNorm(nn.Module):
         if self.training or self.running_spectrum.numel() == 0:
             return current
         self._check_size(size)
-        return self.running_spectrum[:, : size[0] // 2 + 1].to(current.dtype)
+        return self.running_spectrum[:, : size[0] // 2 + 1]
 
     @torch.no_grad()
     def _track(self, current: Tensor) -> None:
         if self.running_spectrum.numel() == 0:
             self.running_spectrum = torch.zeros_like(current)
-        self.running_spectrum = self.running_spectrum.to(current.dtype)  # it was rounded if the module was cast
         self._check_size(current.shape[1:])
         self.num_batches_tracked += 1
         weight = torch.tensor(self.momentum) if self.momentum != "cosine" else _cosine(self.num_batches_tracked)
@@ -97,6 +103,14 @@ class ConvNorm(nn.Module):
         average = self.running_spectrum.shape[1:]
         if average != tuple(size):
             raise ValueError(f"momentum needs images of one size: the average is of grid {tuple(average)}, got {size}")
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ConvNorm":
+        """Move and cast, but leave the average at least float32: what half precision can hold ends at 65,504."""
+        average = None if self.momentum is None else self.running_spectrum
+        super()._apply(fn, recurse)
+        if average is not None and self.running_spectrum.dtype.itemsize < 4:
+            self.running_spectrum = average.to(self.running_spectrum.device, torch.float32)
+        return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
         if self.momentum is not None and (saved := state_dict.get(prefix + "running_spectrum")) is not None:
@@ -108,9 +122,19 @@ class ConvNorm(nn.Module):
         return "" if self.momentum is None else f"momentum={self.momentum!r}"
 
 
+def _check_images(x: Tensor, channels: int, weight: Tensor) -> None:
+    """Refuse what the layer itself would: the algorithms would compute something of most of it."""
+    axes = weight.dim() - 2
+    if x.dim() not in (axes + 1, axes + 2) or x.shape[-axes - 1] != channels:
+        axes_of = f"{channels} channels and {axes} spatial {'axis' if axes == 1 else 'axes'}"
+        raise ValueError(f"images must have {axes_of}, batched or not, got shape {tuple(x.shape)}")
+    if precision(x) != precision(weight):
+        raise ValueError(f"images must be of the weight's dtype, {weight.dtype}, got {x.dtype}")
+
+
 def _cosine(step: Tensor) -> Tensor:
     """Return the authors' schedule: almost only the newest spectrum at first, a hundredth of it from step 37,449 on."""
-    return (0.5 * (torch.cos(step * (math.pi / 40000)) + 1)).clamp_min(0.01)
+    return (0.5 * (torch.cos(step.clamp_max(40000) * (math.pi / 40000)) + 1)).clamp_min(0.01)
 
 
 def _is_fraction(momentum: object) -> bool:

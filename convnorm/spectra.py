@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from convnorm.functional import unfold
-from convnorm.geometry import Convolution, geometry, rows
+from convnorm.geometry import Convolution, extended, geometry, rows
 from convnorm.modules import CONVOLUTIONS, ConvNorm
 
 ALARMING = 1e-4  # relative residual of Lanczos, which bounds the error, at which there is a warning
@@ -22,7 +22,8 @@ def singular_values(layer: nn.Module, size: Sequence[int]) -> Tensor:
 
     The operator has stride 1 and lives on the grid N of the layer's full output (H + k - 1 an axis), on which a
     zero-padded image is convolved exactly (Sedghi, Gupta and Long, "The Singular Values of Convolutional Layers",
-    2019). Of a `ConvNorm` it is the preconditioned convolution, before its depthwise filter.
+    2019). Other padding modes extend the image first, to H + 2p. Of a `ConvNorm` it is the preconditioned convolution,
+    before its depthwise filter.
 
     Args:
         layer: a convolution, plain or transposed, that may carry parametrizations, or a `ConvNorm`.
@@ -40,7 +41,7 @@ def singular_values(layer: nn.Module, size: Sequence[int]) -> Tensor:
     convolution = _convolution(layer)
     _check_size(convolution, size)
     kernels = rows(convolution, convolution.weight)  # (O, I / groups, *k)
-    grid = geometry(convolution, size).size
+    grid = geometry(convolution, extended(convolution, size)).size
     transfer = _transfer(kernels, grid, convolution.dilation)
     if isinstance(layer, ConvNorm):
         spectrum = layer.spectrum(kernels, grid)
@@ -78,7 +79,11 @@ def operator_norm(layer: nn.Module, size: Sequence[int] = ()) -> float:
         TypeError: if `layer` is none of these.
         ValueError: if `size` does not have one positive number per spatial axis, or the weights are not finite.
     """
-    layer = _frozen(layer, torch.float32)
+    with torch.inference_mode(False):  # it needs gradients
+        return _operator_norm(_frozen(layer, torch.float32), size)
+
+
+def _operator_norm(layer: nn.Module, size: Sequence[int]) -> float:
     if isinstance(layer, nn.Linear):
         _largest(layer.weight)
         return float(torch.linalg.matrix_norm(layer.weight, ord=2))
@@ -132,7 +137,7 @@ def _largest_eigenvalue(gram: Callable[[Tensor], Tensor], start: Tensor, toleran
         vectors.append(image / off_diagonal[-1])
     if start.numel() > STEPS and residual > ALARMING * value:
         reached = f"its relative residual is {residual / value:.1e} instead of {tolerance:.0e}"
-        warnings.warn(f"operator_norm stopped after {STEPS} steps: {reached}", stacklevel=4)
+        warnings.warn(f"operator_norm stopped after {STEPS} steps: {reached}", stacklevel=5)
     return value
 
 

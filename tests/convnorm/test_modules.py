@@ -8,6 +8,7 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from convnorm import ConvNorm, conv_norm, convert
 from convnorm.functional import preconditioner
+from convnorm.modules import _cosine
 
 torch.manual_seed(0)  # a depthwise filter of bad luck has frequencies of almost no power
 LAYERS = {
@@ -287,3 +288,65 @@ def test_gradients_do_not_depend_on_the_memory_format(kind, kernel_size, stride)
         gradients.append([images.grad, *(parameter.grad for parameter in layer.parameters())])
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("algorithm")
+@pytest.mark.parametrize("name", ["k3", "k4s2", "k1", "grouped", "transposed k4s2", "1d", "3d"])
+@pytest.mark.parametrize("affine", [True, False])
+def test_refuses_images_that_the_layer_refuses(name: str, affine: bool) -> None:
+    norm, x = ConvNorm(copy.deepcopy(LAYERS[name]), affine=affine), image(LAYERS[name])
+    for wrong in x[:, :3], torch.cat([x, x[:, :1]], 1), x[None], x[0, 0]:
+        with pytest.raises(ValueError, match=r"images must have 4 channels and \d spatial ax.*got shape \("):
+            norm(wrong)
+    for dtype in torch.uint8, torch.int64, torch.float64, torch.bfloat16, torch.complex64:
+        with pytest.raises(ValueError, match=f"images must be of the weight's dtype, torch.float32, got {dtype}"):
+            norm(x.to(dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert norm(x.half()).dtype == torch.bfloat16
+        with pytest.raises(ValueError, match="images must be of the weight's dtype"):
+            norm(x.to(torch.uint8))
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize(("channels", "batch", "size"), [(1, 4, 8), (3, 1, 28), (1, 1, 5), (4, 2, 1)])
+def test_keeps_the_memory_format_that_torch_would(channels: int, batch: int, size: int, affine: bool) -> None:
+    layer = nn.Conv2d(channels, 8, 3, padding=1)
+    norm = ConvNorm(copy.deepcopy(layer), affine=affine)
+    for memory_format in torch.channels_last, torch.contiguous_format:
+        x = torch.empty(batch, channels, size, size, memory_format=memory_format).normal_()
+        assert layer(x).is_contiguous(memory_format=memory_format)
+        assert norm(x).is_contiguous(memory_format=memory_format)
+
+
+def test_works_on_the_meta_device() -> None:
+    norm = ConvNorm(nn.Conv2d(3, 4, 3, stride=2, device="meta"))
+    assert norm(torch.empty(2, 3, 8, 9, device="meta")).shape == (2, 4, 3, 4)
+
+
+def test_a_default_device_does_not_reach_the_constants() -> None:
+    norm = ConvNorm(nn.Conv2d(3, 4, 3, padding=1))
+    with torch.device("meta"):
+        y = norm(torch.ones(1, 3, 11, 13, device="cpu"))
+    torch.testing.assert_close(y, norm(torch.ones(1, 3, 11, 13)))
+
+
+def test_the_authors_schedule_falls_and_stays() -> None:
+    steps = torch.tensor([0, 20_000, 37_449, 40_000, 60_000, 80_000])
+    torch.testing.assert_close(_cosine(steps), torch.tensor([1, 0.5, 0.01, 0.01, 0.01, 0.01]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_does_not_cut_the_average(dtype: torch.dtype) -> None:
+    norm = ConvNorm(nn.Conv2d(3, 4, 3, padding=1), momentum=0.5)
+    norm.layer.weight.data *= 1e-6  # the spectrum is beyond float16
+    norm(torch.randn(2, 3, 8, 8))
+    average = norm.running_spectrum.clone()
+    assert average.max() > torch.finfo(torch.float16).max
+    assert torch.equal(norm.to(dtype).running_spectrum, average)
+
+
+def test_double_precision_survives_the_state_dict() -> None:
+    norm, loaded = (ConvNorm(nn.Conv2d(3, 4, 3).double(), momentum=0.3) for _ in range(2))
+    norm(torch.randn(2, 3, 8, 8).double())
+    loaded.load_state_dict(norm.state_dict())
+    assert torch.equal(loaded.running_spectrum, norm.running_spectrum)

@@ -105,11 +105,23 @@ def test_momentum_in_training_does_not_bind_the_size() -> None:
         operator_norm(norm.eval(), SIZE)
 
 
-def test_operator_norm_inside_autocast_and_no_grad() -> None:
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_operator_norm_inside_autocast_and_without_gradients(mode) -> None:
     layer = nn.Conv2d(3, 5, 3)
     expected = operator_norm(layer, SIZE)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with mode(), torch.autocast("cpu", torch.bfloat16):
         assert operator_norm(layer, SIZE) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_singular_values_are_those_on_the_extended_image(mode: str) -> None:
+    norm = ConvNorm(nn.Conv2d(3, 5, (5, 3), padding=(2, 1), padding_mode=mode), momentum=0.5)
+    norm(torch.randn(2, 3, 3, 4))
+    bare = ConvNorm(nn.Conv2d(3, 5, (5, 3)))
+    bare.load_state_dict(norm.state_dict(), strict=False)
+    torch.testing.assert_close(singular_values(norm.layer, (3, 4)), singular_values(bare.layer, (7, 6)))
+    values = singular_values(norm.eval(), (3, 4))  # half the average is that of now, half zeros
+    torch.testing.assert_close(values, 0.5 * singular_values(bare, (7, 6)), rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("size", [(6, 5), (5, 6), (1, 4)])
