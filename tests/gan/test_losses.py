@@ -70,6 +70,17 @@ def test_penalties_of_a_linear_discriminator():
     assert float(WGANGP(weight=10.0)(network, *arguments)) == pytest.approx(10 * (6 - 1) ** 2)
 
 
+def test_penalties_judge_an_image_as_of_its_class():
+    class Classes(nn.Module):
+        def forward(self, x, y):
+            return torch.tensor([1.0, 2.0, 3.0])[y] * x.sum((1, 2, 3))
+
+    images = torch.randn(2, 1, 2, 2)  # four pixels: the gradients' norms are 2 · 3 and 2 · 1
+    arguments = images, torch.randn_like(images), torch.tensor([2, 0]), torch.rand(2)
+    assert float(R1(weight=10.0)(Classes(), *arguments)) == pytest.approx(10 / 2 * (36 + 4) / 2)
+    assert float(WGANGP(weight=10.0)(Classes(), *arguments)) == pytest.approx(10 * (25 + 1) / 2)
+
+
 def test_wgan_gp_looks_between_real_and_fake():
     class Spy(Linear):
         def forward(self, x, y=None):

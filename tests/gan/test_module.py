@@ -1,5 +1,6 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Callback
@@ -12,7 +13,6 @@ from gan.losses import R1, WGANGP, Hinge, Loss, NonSaturating
 from gan.module import GAN
 from gan.norms import Batch, ConditionalBatch, Conv, Layer, Spectral, normalize
 from gan.optimizers import LinearDecay
-from gan.randomness import Stream, normal, rng
 
 
 def sgd(parameters):
@@ -31,39 +31,79 @@ class Recorder(Callback):
         self.steps.append(trainer.global_step)
 
 
-@pytest.mark.parametrize(("discriminator_steps", "joint_pass"), [(1, True), (3, True), (1, False), (3, False)])
-def test_a_run_is_the_loop_one_would_write_by_hand(discriminator_steps, joint_pass):
-    """The same updates, in plain PyTorch, on the same data and noise give the same weights."""
+def gradient(d, x, y):
+    x = x.clone().requires_grad_()
+    return torch.autograd.grad(d(x, y).sum(), x, create_graph=True)[0]
+
+
+def wgan_gp(d, real, fake, y, mix):
+    slopes = gradient(d, real + mix[:, None, None, None] * (fake - real), y).square().sum((1, 2, 3)).sqrt()
+    return 3 * (slopes - 1).square().mean()
+
+
+def r1(d, real, fake, y, mix):
+    return 3 / 2 * gradient(d, real, y).square().sum((1, 2, 3)).mean()
+
+
+@pytest.mark.parametrize(
+    ("discriminator_steps", "joint_pass", "conditional", "penalty", "penalty_by_hand"),
+    [
+        (1, True, False, None, None),
+        (3, True, False, None, None),
+        (1, False, False, None, None),
+        (3, False, False, None, None),
+        (2, True, True, WGANGP(3.0), wgan_gp),
+        (2, False, True, R1(3.0), r1),
+    ],
+)
+def test_a_run_is_the_loop_one_would_write_by_hand(
+    discriminator_steps, joint_pass, conditional, penalty, penalty_by_hand
+):
+    """The same updates, in plain PyTorch, on the same data, noise and labels give the same weights."""
     seed, batch, ratio = 5, 8, 2
     recorder = Recorder()
-    arguments = {"generator_norms": [Batch()], "discriminator_norms": [Spectral()], "seed": seed}
+    norms = [ConditionalBatch() if conditional else Batch()], [Spectral()]
     optimizers = {"generator_optimizer": sgd, "discriminator_optimizer": sgd}
     counts = {"discriminator_steps": discriminator_steps, "generator_batch_ratio": ratio}
-    module = small_gan(loss=NonSaturating(), joint_pass=joint_pass, **arguments, **optimizers, **counts)
-    fit(module, 3, [recorder])
+    arguments = {"penalty": penalty, "joint_pass": joint_pass, "seed": seed}
+    networks = small_networks("dcgan", conditional=conditional)
+    module = GAN(*networks, NonSaturating(), *norms, **arguments, **optimizers, **counts)
+    fit(module, 3, [recorder], precision="64-true")
 
-    g, d = small_networks("dcgan")
-    g, d = normalize(g, [Batch()]), normalize(d, [Spectral()])
+    def drawn(stream, step, update):  # the streams by their numbers: noise 2, labels 3, mixes 4
+        return np.random.default_rng((seed, stream, step, update))
+
+    def inputs(count, step, update):
+        z = drawn(2, step, update).standard_normal((count, 8), dtype=np.float32)
+        return torch.from_numpy(z).double(), torch.from_numpy(drawn(3, step, update).integers(0, 10, count))
+
+    g, d = map(normalize, small_networks("dcgan", conditional=conditional), norms)
+    g, d = g.double(), d.double()
     g_optimizer, d_optimizer = sgd(g.parameters()), sgd(d.parameters())
-    for step, (images, _) in enumerate(recorder.batches):
-        assert len(images) == discriminator_steps * batch
+    for step, (images, labels) in enumerate(recorder.batches):
+        assert len(images) == len(labels) == discriminator_steps * batch
         for update in range(discriminator_steps):
-            real = images[update * batch : (update + 1) * batch].float() / 127.5 - 1
-            z = normal(rng(seed, Stream.NOISE, step, update), batch, 8)
+            mine = slice(update * batch, (update + 1) * batch)
+            real, y = (images[mine].float() / 127.5 - 1).double(), labels[mine]
+            z, fake_y = inputs(batch, step, update)
             d_optimizer.zero_grad()
-            fake = g(z).detach()
+            fake = g(z, fake_y).detach()
             if joint_pass:
-                real_logits, fake_logits = d(torch.cat([real, fake])).chunk(2)
+                real_logits, fake_logits = d(torch.cat([real, fake]), torch.cat([y, fake_y])).chunk(2)
             else:
-                real_logits, fake_logits = d(real), d(fake)
-            (F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()).backward()
+                real_logits, fake_logits = d(real, y), d(fake, fake_y)
+            loss = F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+            if penalty_by_hand:
+                mix = torch.from_numpy(drawn(4, step, update).random(batch, dtype=np.float32)).double()
+                loss = loss + penalty_by_hand(d, real, fake, y, mix)
+            loss.backward()
             d_optimizer.step()
-        z = normal(rng(seed, Stream.NOISE, step, discriminator_steps), ratio * batch, 8)
+        z, y = inputs(ratio * batch, step, discriminator_steps)
         g_optimizer.zero_grad()
-        F.softplus(-d(g(z))).mean().backward()
+        F.softplus(-d(g(z, y), y)).mean().backward()
         g_optimizer.step()
-    assert differences(module.generator.state_dict(), g.state_dict()) < 1e-6
-    assert differences(module.discriminator.state_dict(), d.state_dict()) < 1e-6
+    assert differences(module.generator.state_dict(), g.state_dict()) < 1e-10
+    assert differences(module.discriminator.state_dict(), d.state_dict()) < 1e-10
 
 
 def weights_after_two_steps(norm, joint_pass):

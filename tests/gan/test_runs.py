@@ -175,7 +175,8 @@ def read_best(run: Path) -> int | None:
     return read_checkpoint(path)["global_step"] if path.exists() else None
 
 
-def test_best_checkpoint_follows_the_metric(tmp_path):
+@pytest.mark.parametrize("lower_is_better", [True, False])
+def test_best_checkpoint_follows_the_metric(tmp_path, lower_is_better):
     class Metric(Callback):
         values = 9.0, None, 7.0, float("nan"), 2.0, None
 
@@ -184,7 +185,7 @@ def test_best_checkpoint_follows_the_metric(tmp_path):
 
         def on_train_start(self, trainer, pl_module):
             if (value := self.values[trainer.global_step]) is not None:
-                pl_module.publish({"fd": value})
+                pl_module.publish({"fd": value if lower_is_better else -value})
                 self.before.append(read_best(run_folder(trainer)))
 
         def on_train_batch_end(self, trainer, pl_module, *_):
@@ -192,7 +193,8 @@ def test_best_checkpoint_follows_the_metric(tmp_path):
 
     logger = RunLogger(str(tmp_path), "x")
     metric = Metric()
-    fit(small_gan(), 5, [metric, Checkpoint(every_n_steps=5, keep=0, monitor="fd")], logger=logger)
+    checkpoint = Checkpoint(every_n_steps=5, keep=0, monitor="fd", lower_is_better=lower_is_better)
+    fit(small_gan(), 5, [metric, checkpoint], logger=logger)
     run = Path(logger.log_dir)
     assert metric.before == [None, 0, 2, 2]  # at steps 0, 2, 3 and 4: step 1 has no value of its own
     assert read_best(run) == 4

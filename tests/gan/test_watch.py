@@ -42,12 +42,12 @@ class Overflow(Hinge):
         return super().generator(fake) - (math.inf if (self.network, self.calls) == ("g", 4) else 0)
 
 
-def train(root: Path, *callbacks: Callback, **arguments) -> Path:
+def train(root: Path, *callbacks: Callback, every_n_steps: int = 1, **arguments) -> Path:
     """Train until the error; return the run."""
     logger = RunLogger(str(root), "x")
     module = small_gan(generator_norms=[Batch()], **arguments)
     with pytest.raises(FloatingPointError, match="the training stops, its checkpoints stay as they are") as error:
-        fit(module, 9, [*callbacks, Checkpoint(every_n_steps=1, keep=0)], logger=logger)
+        fit(module, 9, [*callbacks, Checkpoint(every_n_steps, keep=0)], logger=logger)
     (Path(logger.log_dir) / "error").write_text(str(error.value))
     return Path(logger.log_dir)
 
@@ -113,6 +113,15 @@ def test_a_late_look_names_the_first_number():
     assert due == [10, 20]
     with pytest.raises(FloatingPointError, match="generator step 13: the generator's loss is nan"):
         watch.check()
+
+
+def test_nothing_is_saved_without_a_look(tmp_path, monkeypatch):
+    """On a GPU the step that saves may not be one of those that look."""
+    monkeypatch.setattr(Watch, "is_due", lambda *_: False)
+    choose, value, message = SPOILT["a weight of G"]
+    run = train(tmp_path, Spoil(choose, value), every_n_steps=3)
+    assert (run / "error").read_text().startswith(message)
+    assert list(checkpoints(run)) == [0, 3]  # the numbers of step 4 are seen in step 6
 
 
 def test_a_wish_is_known_to_all_who_look():

@@ -30,16 +30,19 @@ from gan.networks import (
 from gan.strategy import GANStrategy
 
 
-def small_networks(name: str, size: int = 32, channels: int = 1, classes: int = 10) -> tuple[Generator, Discriminator]:
-    """Return a narrow pair of the named architecture."""
+def small_networks(
+    name: str, size: int = 32, channels: int = 1, classes: int = 10, conditional: bool = False
+) -> tuple[Generator, Discriminator]:
+    """Return a narrow pair of the named architecture; a conditional discriminator asks for a conditional generator."""
     torch.manual_seed(0)
-    facts = {"image_size": size, "channels": channels, "num_classes": classes}
+    facts: dict[str, Any] = {"image_size": size, "channels": channels, "num_classes": classes}
+    judged = {**facts, "conditional": conditional}
     if name == "dcgan":
-        return DCGANGenerator(**facts, latent_dim=8, width=8), DCGANDiscriminator(**facts, width=8)
+        return DCGANGenerator(**facts, latent_dim=8, width=8), DCGANDiscriminator(**judged, width=8)
     if name == "sngan_cnn":
-        return SNGANCNNGenerator(**facts, latent_dim=8, width=8), SNGANCNNDiscriminator(**facts, width=8)
+        return SNGANCNNGenerator(**facts, latent_dim=8, width=8), SNGANCNNDiscriminator(**judged, width=8)
     generator = SNGANResNetGenerator(**facts, latent_dim=8, width_multiplier=1 / 32)
-    return generator, SNGANResNetDiscriminator(**facts, width_multiplier=1 / 16)
+    return generator, SNGANResNetDiscriminator(**judged, width_multiplier=1 / 16)
 
 
 ARCHITECTURES = "dcgan", "sngan_cnn", "sngan_resnet"
