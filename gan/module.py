@@ -232,7 +232,12 @@ class GAN(Pair):
         return optimizers
 
     def on_fit_start(self) -> None:
-        """Check that the trainer can train a GAN."""
+        """Check that the trainer can train a GAN.
+
+        Raises:
+            ValueError: if it cannot.
+        """
+        self.trainer.fit_loop.min_epochs = None  # Lightning sets 1 beside `min_steps`, and our epoch has no end
         if self.trainer.max_steps < 1:
             raise ValueError(f"trainer.max_steps must be at least 1 (generator steps), got {self.trainer.max_steps}")
         if self.decay is not None and self.decay.end < self.trainer.max_steps:
@@ -278,10 +283,6 @@ class GAN(Pair):
 
     def predict_step(self, batch: Any, batch_idx: int) -> None:
         """Do nothing: predicting is what `gan.callbacks.SampleWriter` does when its loop ends."""
-
-    def facts(self) -> dict[str, Any]:
-        """Add what must be the same to go on training."""
-        return {**super().facts(), "discriminator_steps": self.discriminator_steps}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the facts, and whose states the optimizers' are."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from pytorch_lightning import Trainer
 from pytorch_lightning.overrides.distributed import _sync_module_states
 from pytorch_lightning.strategies import DDPStrategy, StrategyRegistry
 from torch import Tensor, nn
@@ -19,6 +20,18 @@ class GANStrategy(DDPStrategy):
     """Lightning's DDP without the wrapper: processes, ranks and initial equality of the weights stay Lightning's."""
 
     strategy_name = "gan"
+
+    def setup(self, trainer: Trainer) -> None:
+        """Refuse to have batch norms converted: those of `gan.norms` are over all processes already.
+
+        Raises:
+            ValueError: if `trainer.sync_batchnorm` is set.
+        """
+        if self._layer_sync is not None:
+            raise ValueError(
+                "trainer.sync_batchnorm must be false, got true: batch norms are over all processes as they are"
+            )
+        super().setup(trainer)
 
     def configure_ddp(self) -> None:
         """Make all processes start from the first one's parameters and buffers."""

@@ -69,16 +69,15 @@ class Checkpoint(LightningCheckpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save, every n steps, after the last one (be it early), and when the metric is better than ever."""
+        """Save, every n steps, and when the metric is better than ever."""
         if (run := run_folder(trainer)) is None:
             return
         self._save_best(trainer, pl_module, run)
-        is_last = trainer.global_step == trainer.max_steps or trainer.should_stop
-        if trainer.global_step % self.every_n_steps == 0 or is_last:
+        if trainer.global_step % self.every_n_steps == 0:
             self._save(trainer, pl_module, run)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, if it was not known in the last step that it was the last, as at the end of epochs."""
+        """Save after the last step, be it early."""
         if (run := run_folder(trainer)) is not None and self._at != trainer.global_step:
             self._save(trainer, pl_module, run)
 
@@ -90,12 +89,13 @@ class Checkpoint(LightningCheckpoint):
             self._save(trainer, pl_module, run)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best value so far."""
-        return {"best": self.best}
+        """Return the best value so far, and of what."""
+        return {"best": self.best, "monitor": self.monitor, "lower_is_better": self.lower_is_better}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the best value so far."""
-        self.best = state_dict["best"]
+        """Restore the best value so far, unless something else is the best from now on."""
+        if (state_dict.get("monitor"), state_dict.get("lower_is_better")) == (self.monitor, self.lower_is_better):
+            self.best = state_dict["best"]
 
     def _save_best(self, trainer: Trainer, pl_module: LightningModule, run: Path) -> None:
         assert isinstance(pl_module, GAN)

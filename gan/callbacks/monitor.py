@@ -15,7 +15,7 @@ class Monitor(Callback):
     """Logs losses, logits, learning rates and speed every n generator steps.
 
     `loss/...` and `logits/...` are those of the last updates, averaged over the processes; `images_per_second` counts
-    real images, of all processes.
+    real images, of all processes, and all the time since the last line, be it an evaluation's.
 
     Args:
         every_n_steps: Generator steps between two lines.

@@ -41,7 +41,7 @@ class SampleGrid(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Draw a grid, every n steps and after the last one."""
+        """Draw a grid, every n steps and at `max_steps`."""
         if trainer.global_step % self.every_n_steps == 0 or trainer.global_step == trainer.max_steps:
             self._write(trainer, pl_module)
 

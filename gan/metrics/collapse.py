@@ -1,16 +1,20 @@
 """When to give up on a run."""
 
+from typing import Any
+
 
 class Collapse:
     """Stops a training whose distance stays far above its best: GANs that collapse do not come back.
 
     Args:
-        metric: Name of the metric; lower is better.
+        metric: Name of the metric; lower is better, and it must never be negative, as a low KID's estimate is.
         factor: How many times its best value is far above.
         patience: How many evaluations in a row.
     """
 
     def __init__(self, metric: str = "fid", factor: float = 2.0, patience: int = 3) -> None:
+        if metric.startswith("k"):  # kid, kd_<network>: no multiple of a negative number is above it
+            raise ValueError(f"metric must be one that is never negative, got {metric!r}")
         if factor <= 1:
             raise ValueError(f"factor must be above 1, got {factor}")
         if patience < 1:
@@ -40,10 +44,11 @@ class Collapse:
         self.worse = 0 if value < self.factor * self.best else self.worse + 1
         return self.worse >= self.patience
 
-    def state_dict(self) -> dict[str, float]:
-        """Return the best value, and how many evaluations in a row have been far above it."""
-        return {"best": self.best, "worse": self.worse}
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best value, of which metric, and how many evaluations in a row have been far above it."""
+        return {"metric": self.metric, "best": self.best, "worse": self.worse}
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        """Restore what `state_dict` returned."""
-        self.best, self.worse = state["best"], int(state["worse"])
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned, unless it is of another metric."""
+        if state.get("metric") == self.metric:
+            self.best, self.worse = state["best"], state["worse"]

@@ -32,7 +32,7 @@ class CutShortError(Exception):
 
 
 class Evaluation(Callback):
-    """Scores generated images against real ones: every so many steps of `fit` and at its end, in `validate` and `test`.
+    """Scores generated against real images: every so many steps of `fit`, at `max_steps`, in `validate` and `test`.
 
     The training sees nothing of it: no random number is drawn, no mode or gradient changes, no network enters the
     checkpoint. A signal cuts an evaluation short; it is made up for when the run goes on.
@@ -101,7 +101,7 @@ class Evaluation(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Score every so many generator steps, and after the last one."""
+        """Score every so many generator steps, and at `max_steps`. What ends a run early has no time to lose."""
         if trainer.global_step % self.plan.every_n_steps == 0 or trainer.global_step == trainer.max_steps:
             self._evaluate_in_fit(trainer, _gan(pl_module))
 

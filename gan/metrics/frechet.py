@@ -70,8 +70,17 @@ class Frechet(Score):
     statistics = Gaussian()
 
     def check(self, example: Batch, num_reference: int) -> None:
-        """Warn of a distance that says more about the number of images than about the images."""
+        """Warn of a distance that says more about the number of images than about the images.
+
+        Raises:
+            ValueError: One image has no covariance.
+        """
         images, width = min(example.total, num_reference), example.features.shape[1]
+        if images < 2:
+            raise ValueError(
+                f"Frechet needs at least 2 images on either side, got {example.total} to be scored "
+                f"and {num_reference} of the reference"
+            )
         if images <= width:
             rank_zero_warn(
                 f"a Frechet distance from {images} images and {width} features is far too large; compare it only with "

@@ -73,4 +73,5 @@ def images_of(root: str, like: ImageData, batch_size: int) -> ImageSet:
         folder = Folder(root, like.image_size, like.channels, flip=False)
     except (OSError, ValueError) as error:
         raise ValueError(f"images: {error}") from None
+    folder.frame = like.frame  # with its canvas, if it has one: small images get margins then, and keep their pixels
     return joined([split_of(folder, split, batch_size) for split in folder.splits])

@@ -1,8 +1,8 @@
 """Statistics of the reference images, computed once and kept in a cache folder.
 
 The name of a file is a hash of everything that its numbers depend on: the images' content, the feature network, its
-weights and what it says of its resizing and precision, and the kind of statistic. Nothing is ever stale, and the folder
-may be deleted at any time.
+weights and what it says of its resizing and precision, the kind of statistic, and the versions of the packages that
+decode and compute. Nothing is ever stale, and the folder may be deleted at any time.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_warn
 
 from gan.metrics.content import content_hash
+from gan.metrics.protocol import package_versions
 from gan.metrics.statistics import Sums
 
 FORMAT = 1  # to be raised when the meaning of what is stored changes
@@ -29,7 +30,8 @@ def cache_folder() -> Path:
 
 def cache_file(*key: object) -> Path:
     """Return the file of the statistics that a key describes; its parts count by their `repr`."""
-    return cache_folder() / f"{hashlib.sha256(repr((FORMAT, *key)).encode()).hexdigest()[:32]}.pt"
+    key = FORMAT, package_versions(), *key
+    return cache_folder() / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.pt"
 
 
 def load(file: Path, device: torch.device) -> Sums | None:

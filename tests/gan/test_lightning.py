@@ -13,6 +13,7 @@ from pytorch_lightning.loops.fit_loop import _FitLoop
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.overrides.distributed import _sync_module_states
 from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from training import fit, small_gan
@@ -131,7 +132,15 @@ def test_the_update_of_the_discriminator_is_not_counted():
 def test_states_are_synchronized_by_a_function_of_the_module():
     """`GANStrategy.configure_ddp` calls `_sync_module_states` where Lightning would wrap the module."""
     assert list(inspect.signature(_sync_module_states).parameters) == ["module"]
-    assert "self.configure_ddp()" in inspect.getsource(GANStrategy.setup)
+    assert "self.configure_ddp()" in inspect.getsource(DDPStrategy.setup)
+
+
+def test_batch_norms_are_not_converted():
+    """`GANStrategy.setup` reads `_layer_sync`; what it would make of our batch norms takes no labels."""
+    settings = {"accelerator": "cpu", "devices": 2, "logger": False, "enable_model_summary": False}
+    trainer = Trainer(strategy=GANStrategy(), sync_batchnorm=True, **settings)
+    with pytest.raises(ValueError, match="sync_batchnorm must be false, got true: batch norms are over all processes"):
+        trainer.strategy.setup(trainer)
 
 
 def test_slurm_names_its_signal():

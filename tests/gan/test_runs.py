@@ -203,6 +203,41 @@ def test_best_checkpoint_follows_the_metric(tmp_path, lower_is_better):
         fit(small_gan(), 1, [Metric(), Checkpoint(monitor="fid")], logger=RunLogger(str(tmp_path), "x"))
 
 
+def test_the_best_of_another_metric_is_not_the_best(tmp_path):
+    class Metrics(Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            pl_module.publish({"fd": 1.0 / trainer.global_step, "is": 1.0 + trainer.global_step})
+
+        def on_train_start(self, trainer, pl_module):
+            if trainer.ckpt_path is None:
+                pl_module.publish({"fd": 2.0, "is": 1.0})
+
+    logger = RunLogger(str(tmp_path), "x")
+    fit(small_gan(), 3, [Metrics(), Checkpoint(monitor="fd")], logger=logger)
+    run = Path(logger.log_dir)
+    assert read_best(run) == 3
+    checkpoint = Checkpoint(monitor="is", lower_is_better=False)
+    fit(
+        small_gan(),
+        4,
+        [Metrics(), checkpoint],
+        logger=RunLogger(str(tmp_path), "x", run, 3),
+        ckpt_path=find_checkpoint(run),
+    )
+    assert (read_best(run), checkpoint.best) == (4, 5.0)
+
+
+def test_a_training_that_is_asked_to_stop_makes_its_least_steps_and_one_checkpoint(tmp_path):
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            trainer.should_stop = True
+
+    logger = RunLogger(str(tmp_path), "x")
+    trainer = fit(small_gan(), 9, [Stop(), Checkpoint()], logger=logger, min_steps=5)
+    assert trainer.global_step == 5
+    assert sorted(checkpoints(Path(logger.log_dir))) == [0, 5]
+
+
 def test_conditional_grids_have_a_class_a_column(tmp_path):
     logger = RunLogger(str(tmp_path), "x")
     module = small_gan(generator_norms=[ConditionalBatch()])

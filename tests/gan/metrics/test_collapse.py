@@ -29,7 +29,17 @@ def test_goes_on_after_an_interruption():
     assert str(after) == "fid was 2 times its best (50) or more, 2 times in a row"
 
 
+def test_begins_anew_with_another_metric():
+    before, after = Collapse("is", factor=2, patience=2), Collapse(factor=2, patience=2)
+    verdicts(before, 50, 100)
+    after.load_state_dict(before.state_dict())
+    assert verdicts(after, 100, 150) == [False, False]
+
+
 def test_refuses_what_makes_no_sense():
+    for name in "kid", "kd_digits":
+        with pytest.raises(ValueError, match=f"metric must be one that is never negative, got '{name}'"):
+            Collapse(name)
     with pytest.raises(ValueError, match="factor must be above 1, got 1"):
         Collapse(factor=1)
     with pytest.raises(ValueError, match="patience must be at least 1, got 0"):

@@ -271,10 +271,11 @@ def test_collapse_stops_the_training(capsys):
 
 def test_collapse_is_remembered_by_checkpoints():
     evaluation = make_evaluation(collapse=Collapse("fd_corners"))
-    evaluation.load_state_dict({"best": 3.0, "worse": 2})
-    assert evaluation.state_dict() == {"best": 3.0, "worse": 2}
+    state = {"metric": "fd_corners", "best": 3.0, "worse": 2}
+    evaluation.load_state_dict(state)
+    assert evaluation.state_dict() == state
     assert make_evaluation().state_dict() == {}
-    make_evaluation().load_state_dict({"best": 3.0, "worse": 2})
+    make_evaluation().load_state_dict(state)
 
 
 def test_says_before_the_training_what_it_will_cost(capsys):

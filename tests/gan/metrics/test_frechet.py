@@ -93,6 +93,12 @@ def test_is_called_fid_for_the_papers_network_only():
     assert Frechet().compute(sums, sums, "digits").keys() == {"fd_digits"}
 
 
+@pytest.mark.parametrize(("samples", "references"), [(1, 1000), (1000, 1)])
+def test_one_image_has_no_covariance(samples, references):
+    with pytest.raises(ValueError, match=f"at least 2 images on either side, got {samples} .*and {references} of"):
+        Frechet().check(Batch(torch.zeros(1, 64), None, 0, samples), references)
+
+
 @pytest.mark.parametrize(("samples", "references"), [(64, 1000), (1000, 64)])
 def test_warns_of_too_few_images(samples, references):
     with pytest.warns(UserWarning, match="64 images and 64 features"):

@@ -1,8 +1,11 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from gan.data import MNIST
 from gan.metrics import process
-from gan.metrics.image_set import joined, sampled, stored
+from gan.metrics.image_set import images_of, joined, sampled, split_of, stored
 
 IMAGES = torch.arange(23, dtype=torch.uint8).view(-1, 1, 1, 1)
 
@@ -36,6 +39,18 @@ def test_a_process_reads_its_own_blocks_only(monkeypatch):
     asked = []
     list(stored(lambda blocks: [asked.append(block) for block in blocks], 23, batch_size=5).blocks())
     assert asked == [(5, 5), (20, 3)]
+
+
+def test_foreign_images_are_made_to_fit_as_the_own_are(tmp_path):
+    """MNIST's 28 pixels get margins."""
+    for number in range(10):
+        folder = tmp_path / "train" / str(number)
+        folder.mkdir(parents=True)
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (28, 28), np.uint8)).save(folder / "0.png")
+    data = MNIST(str(tmp_path))
+    own, foreign = (dict(images.blocks()) for images in (split_of(data, "train", 4), images_of(str(tmp_path), data, 4)))
+    assert own[0][:, :, :2].count_nonzero() == 0
+    assert all(torch.equal(own[start], foreign[start]) for start in own)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 7])
