@@ -17,6 +17,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,16 @@ def forked(function: Callable[[], None], kill_after: float | None = None) -> int
     """Call a function in a process of its own, which has imported all already; return its exit status."""
     child = os.fork()
     if child == 0:
+        code = 1
         try:
             function()
+            code = 0
         except SystemExit as end:
-            os._exit(end.code if isinstance(end.code, int) else 1)
+            code = end.code if isinstance(end.code, int) else 1
+        except BaseException:
+            traceback.print_exc()
         finally:
-            os._exit(0)
+            os._exit(code)
     if kill_after is not None:
         time.sleep(kill_after)
         os.kill(child, signal.SIGKILL)

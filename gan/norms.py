@@ -55,7 +55,11 @@ class Norm:
     sites: ClassVar[tuple[type[nn.Module], ...]]
 
     def apply(self, site: nn.Module) -> nn.Module:
-        """Return the module that takes the place of a site, an instance of one of `sites`."""
+        """Return the module that takes the place of a site, an instance of one of `sites`.
+
+        One that stands for a `NormSite` is called as that is, with images and labels. If it makes use of the labels, it
+        has an attribute `uses_labels` that is true: that makes the generator conditional.
+        """
         raise NotImplementedError
 
     def of(self, network: nn.Module) -> "Norm":
@@ -191,6 +195,8 @@ def normalize(network: Network, norms: Sequence[Norm]) -> Network:
 
 class ConditionalBatchNorm(nn.Module):
     """Batch normalization with a learned gain and bias for each of `num_classes` classes."""
+
+    uses_labels = True
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()

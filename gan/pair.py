@@ -11,7 +11,7 @@ from gan.description import build, changes, describe
 from gan.images import to_uint8
 from gan.losses import Loss
 from gan.networks import Discriminator, Generator
-from gan.norms import ConditionalBatchNorm, Norm, normalize
+from gan.norms import Norm, normalize
 from gan.randomness import MAX_SEED
 from gan.sampling import SAMPLE_BLOCK, sample_inputs
 
@@ -58,7 +58,7 @@ class Pair(LightningModule):
     @property
     def conditional(self) -> bool:
         """Whether the generator uses its labels."""
-        by_norm = any(isinstance(module, ConditionalBatchNorm) for module in self.generator.modules())
+        by_norm = any(getattr(module, "uses_labels", False) for module in self.generator.modules())
         return self.generator.conditional or by_norm
 
     @property
