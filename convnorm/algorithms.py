@@ -47,7 +47,10 @@ def convolve_preconditioned(layer: Convolution, x: Tensor, kernels: Tensor, spec
     # Of order one: half precision neither overflows nor vanishes.
     kernels = kernels.to(spectrum.dtype) * level.unsqueeze(1)
     costs = _costs(layer, x, grid)
-    algorithm = min(costs, key=lambda algorithm: costs[algorithm])
+    algorithm, *others = costs
+    for other in others:  # not `min`, which compilers refuse where sizes are symbols
+        if costs[other] < costs[algorithm]:
+            algorithm = other
     return in_layout(algorithm(layer, x, kernels, spectrum, grid), x, kernels)
 
 

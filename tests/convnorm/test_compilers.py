@@ -58,6 +58,12 @@ def test_other_batches_compile_to_one_graph_too(name: str) -> None:
         torch.testing.assert_close(compiled(batch), norm(batch), rtol=1e-4, atol=1e-5)
 
 
+def test_sizes_may_be_symbols() -> None:
+    norm, x = ConvNorm(copy.deepcopy(LAYERS["k4s2"])), image(LAYERS["k4s2"])
+    compiled = torch.compile(copy.deepcopy(norm), fullgraph=True, backend="aot_eager", dynamic=True)
+    torch.testing.assert_close(compiled(x), norm(x), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", EXPORTED)
 def test_exports_for_every_batch(name: str) -> None:
     norm, x = ConvNorm(copy.deepcopy(LAYERS[name])).eval(), torch.cat([image(LAYERS[name])] * 3)
