@@ -264,6 +264,8 @@ class GAN(Pair):
     def on_train_start(self) -> None:
         """Let what the configuration says of the optimizers hold: a checkpoint brings its own with the moments.
 
+        From here on the run goes on: its records after the checkpoint are cut.
+
         Raises:
             ValueError: if the processes do not start at the same step: each looks at its own disk.
         """
@@ -271,6 +273,9 @@ class GAN(Pair):
         if step != first:
             rank = self.trainer.global_rank
             raise ValueError(f"process {rank} found a checkpoint of step {step}, but process 0 one of step {first}")
+        for logger in self.trainer.loggers:
+            if isinstance(logger, RunLogger):
+                logger.cut_once()
         for group, settings in self._groups_and_settings():
             group.update(settings)
         self._set_learning_rates()

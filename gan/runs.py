@@ -20,9 +20,11 @@ from typing import Any
 
 import torch
 import yaml
+from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
+from torch.utils.tensorboard import SummaryWriter
 
 from gan.atomic import write_atomically
 from gan.description import changes
@@ -143,8 +145,8 @@ class RunLogger(TensorBoardLogger):
         root: Folder of all experiments.
         experiment: Name of the experiment.
         continue_run: The run to go on with; None: a new version.
-        from_step: Generator step from which that run goes on: what it logged after it is cut when it logs or saves
-            again.
+        from_step: Generator step from which that run goes on: what it logged after it is cut when it does, by
+            `cut_once`.
     """
 
     def __init__(self, root: str, experiment: str, continue_run: Path | None = None, from_step: int = 0) -> None:
@@ -153,13 +155,21 @@ class RunLogger(TensorBoardLogger):
         super().__init__(root, experiment, version, default_hp_metric=False, purge_step=purge)
         self._last_step = None if continue_run is None else from_step
 
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> SummaryWriter:
+        """TensorBoard's writer. Lightning asks for it before it is known whether a checkpoint fits."""
+        if self._experiment is None:
+            self._experiment = _LateWriter(self.log_dir, **self._kwargs)
+        return self._experiment
+
     @rank_zero_only
     def log_metrics(
         self, metrics: Mapping[str, Any], step: int | None = None, protocol: Protocol | None = None
     ) -> None:
         """Log values, and how they were made, under a generator step. A line is on its way to the disk on return."""
+        self.cut_once()
         super().log_metrics(metrics, step)
-        self._cut_once()
         line: dict[str, Any] = {"step": step, **{name: float(value) for name, value in metrics.items()}}
         if protocol is not None:
             line["protocol"] = dict(protocol)
@@ -180,8 +190,22 @@ class RunLogger(TensorBoardLogger):
 
     def save(self) -> None:
         """Write out what is still in memory. Lightning's own writes an empty file of hyperparameters too."""
-        self._cut_once()
         self.experiment.flush()
+
+    @rank_zero_only
+    def cut_once(self) -> None:
+        """Drop what was logged after the step from which the run goes on, and a line that a kill left unfinished.
+
+        To be called when the run does go on, not before: one that is refused loses nothing.
+        """
+        last_step, self._last_step = self._last_step, None
+        if last_step is None:
+            return
+        path = Path(self.log_dir, METRICS)
+        if path.exists():
+            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= last_step]
+            write_atomically(path, lambda file: file.write("".join(line + "\n" for line in kept).encode()))
+        self.experiment.open()
 
     def _get_next_version(self) -> int:
         """Return the number of a new version, and claim it: another process may be asking at the same time."""
@@ -193,18 +217,22 @@ class RunLogger(TensorBoardLogger):
                 continue
             return version
 
-    @rank_zero_only
-    def _cut_once(self) -> None:
-        """Drop the lines after the step from which the run goes on, and a line that a kill left unfinished.
 
-        Not before the run logs or saves: one that is refused loses nothing.
-        """
-        last_step, self._last_step = self._last_step, None
-        path = Path(self.log_dir, METRICS)
-        if last_step is None or not path.exists():
-            return
-        kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= last_step]
-        write_atomically(path, lambda file: file.write("".join(line + "\n" for line in kept).encode()))
+class _LateWriter(SummaryWriter):
+    """Opens its file when there is something to write, instead of at once: a run that is refused leaves none."""
+
+    _may_open = False
+
+    def __init__(self, log_dir: str, **settings: Any) -> None:
+        super().__init__(log_dir, **settings)
+        self._may_open = True
+
+    def open(self) -> None:
+        """Open the file. From its first line on, TensorBoard hides what was logged from `purge_step` on."""
+        self._get_file_writer()
+
+    def _get_file_writer(self) -> Any:
+        return super()._get_file_writer() if self._may_open else None
 
 
 @rank_zero_only

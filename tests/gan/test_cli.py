@@ -211,8 +211,8 @@ def test_a_changed_configuration_is_said_and_holds(train):
     assert [tuple(group["betas"]) for group in groups] == [(0.5, 0.99), (0.25, 0.75)]
 
 
-def files(runs: Path) -> list[Path]:
-    return [path for path in runs.rglob("*") if path.is_file() and "tfevents" not in path.name]
+def contents(runs: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()}
 
 
 def read(runs: Path, step: int) -> dict:
@@ -234,7 +234,7 @@ UNFIT = [
 @pytest.mark.filterwarnings("ignore:the configuration is not the checkpoint's")
 def test_what_does_not_fit_a_checkpoint_is_one_line(train, capsys, arguments, message):
     runs = train(*small("--trainer.max_steps=1"))
-    before = {path: path.read_bytes() for path in files(runs)}
+    before = contents(runs)
     capsys.readouterr()
     with pytest.raises(SystemExit):
         train(*small("--trainer.max_steps=2", "--ckpt_path=last", *arguments))
@@ -244,7 +244,12 @@ def test_what_does_not_fit_a_checkpoint_is_one_line(train, capsys, arguments, me
     checkpoint = checkpoints(runs / "quickstart" / "version_0")[1]
     with pytest.raises(SystemExit):
         train(*small("--trainer.max_steps=2", f"--ckpt_path={checkpoint}", *arguments))
-    assert {path: path.read_bytes() for path in files(runs)} == before
+    assert contents(runs) == before
+
+
+def test_a_run_that_is_over_stays_as_it_is(train):
+    before = contents(train(*small("--trainer.max_steps=1")))
+    assert contents(train(*small("--trainer.max_steps=1", "--ckpt_path=last"))) == before
 
 
 def test_last_is_the_newest_whole_checkpoint(train, capsys):

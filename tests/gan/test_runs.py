@@ -315,11 +315,18 @@ def test_lines_after_the_checkpoint_are_cut(tmp_path):
     run = Path(logger.log_dir)
     with open(run / "metrics.jsonl", "a") as file:
         file.write('{"step": 1')  # a line that a kill cut short
-    before = (run / "metrics.jsonl").read_bytes()
+    logger.save()
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    refused = RunLogger(str(tmp_path), "x", run, from_step=2)
+    assert refused.experiment, "Lightning asks for it before it looks at the checkpoint"
+    refused.save()
+    refused.finalize("failed")
+    assert {path: path.read_bytes() for path in run.iterdir()} == before, "what is refused loses nothing"
     continued = RunLogger(str(tmp_path), "x", run, from_step=2)
-    assert (run / "metrics.jsonl").read_bytes() == before, "what is refused later loses nothing"
-    continued.save()
+    continued.cut_once()
     assert [line["step"] for line in lines(run)] == [0, 1, 2], "a checkpoint before the first line counts on it"
+    continued.save()
+    assert [step for step, _ in logged(run)["a"]] == [0, 1, 2]
     continued.log_metrics({"a": 3.0}, 3)
     continued.log_metrics({"a": 4.0}, 4)
     assert [line["step"] for line in lines(run)] == [0, 1, 2, 3, 4]
