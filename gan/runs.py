@@ -180,10 +180,9 @@ class RunLogger(TensorBoardLogger):
 
     @rank_zero_only
     def discard_unused(self) -> None:
-        """Remove the run's folder if the run never began: if nothing was measured or saved."""
+        """Remove the run's folder if nothing was made in it: if it holds the configuration at most."""
         run = Path(self.log_dir)
-        if run.exists() and not (run / METRICS).exists() and not (run / CHECKPOINTS).exists():
-            self.experiment.close()
+        if run.exists() and not {path.name for path in run.rglob("*") if path.is_file()} - {CONFIG}:
             shutil.rmtree(run)
             if not any(run.parent.iterdir()):  # nor is there another run of the experiment
                 run.parent.rmdir()

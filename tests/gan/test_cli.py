@@ -341,6 +341,14 @@ def test_the_summary_says_of_which_step_a_value_is(train, capsys):
     assert re.search(r"  fd_digits = \S+\n", out), "evaluated after the last step"
 
 
+def test_pictures_outlive_an_error(train):
+    grids = "[{class_path: gan.callbacks.SampleGrid, init_args: {every_n_steps: 1}}]"
+    diverging = "--model.generator_optimizer.lr=1e30", f"--trainer.callbacks={grids}"
+    with pytest.raises(SystemExit):
+        train(*small("--trainer.max_steps=50", *diverging))
+    assert Path("runs/quickstart/version_0/samples/step_00000000.png").exists()
+
+
 def test_validate_needs_to_know_what(train, capsys):
     with pytest.raises(SystemExit):
         train("validate", "--config", QUICKSTART)

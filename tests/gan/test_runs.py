@@ -332,6 +332,17 @@ def test_lines_after_the_checkpoint_are_cut(tmp_path):
     assert [line["step"] for line in lines(run)] == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("made", [None, "samples/step_00000000.png", "metrics.jsonl", "checkpoints/best.ckpt"])
+def test_a_run_is_discarded_only_if_nothing_was_made_in_it(tmp_path, made):
+    logger = RunLogger(str(tmp_path), "x")
+    run = Path(logger.log_dir)
+    (run / "config.yaml").write_text("seed_everything: 0")
+    if made is not None:
+        write_atomically(run / made, lambda file: file.write(b"what took hours"))
+    logger.discard_unused()
+    assert run.exists() == (made is not None)
+
+
 def test_runs_that_start_together_get_versions_of_their_own(tmp_path):
     loggers = [RunLogger(str(tmp_path), "x") for _ in range(3)]
     assert [Path(logger.log_dir).name for logger in loggers] == ["version_0", "version_1", "version_2"]
