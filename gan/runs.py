@@ -132,10 +132,12 @@ def changes_since(checkpoint: Path, config: str) -> list[str]:
     if not path.is_file():
         return []
     try:
-        old, new = yaml.safe_load(path.read_text(encoding="utf-8")), yaml.safe_load(config)
-    except yaml.YAMLError:  # a kill cut it short
+        old = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError):  # a kill cut it short, or its bytes are no text
         return []
-    return changes({**(old or {}), "ckpt_path": None}, {**new, "ckpt_path": None})
+    if not isinstance(old, dict):
+        return []
+    return changes({**old, "ckpt_path": None}, {**yaml.safe_load(config), "ckpt_path": None})
 
 
 class RunLogger(TensorBoardLogger):

@@ -15,7 +15,16 @@ from gan.callbacks import EMA, Checkpoint, Monitor, OperatorNorms, SampleGrid
 from gan.data import Digits
 from gan.norms import Batch, ConditionalBatch, Conv, Spectral
 from gan.optimizers import LinearDecay
-from gan.runs import RunLogger, checkpoints, find_checkpoint, newest_run, read_checkpoint, run_folder
+from gan.runs import (
+    RunLogger,
+    changes_since,
+    checkpoint_path,
+    checkpoints,
+    find_checkpoint,
+    newest_run,
+    read_checkpoint,
+    run_folder,
+)
 
 BATCH = 599  # three batches are one epoch of the 1,797 digits
 
@@ -341,6 +350,16 @@ def test_a_run_is_discarded_only_if_nothing_was_made_in_it(tmp_path, made):
         write_atomically(run / made, lambda file: file.write(b"what took hours"))
     logger.discard_unused()
     assert run.exists() == (made is not None)
+
+
+@pytest.mark.parametrize("damaged", [b"", b"se", b"hello", b"a: [", b"a: \xff", b"a: 2026-02-31"])
+def test_a_damaged_configuration_is_none(tmp_path, damaged):
+    checkpoint = checkpoint_path(tmp_path, 1)
+    assert changes_since(checkpoint, "a: 1") == []
+    (tmp_path / "config.yaml").write_bytes(damaged)
+    assert changes_since(checkpoint, "a: 1") == []
+    (tmp_path / "config.yaml").write_text("a: 2")
+    assert changes_since(checkpoint, "a: 1") == ["a was 2, is 1"]
 
 
 def test_runs_that_start_together_get_versions_of_their_own(tmp_path):
