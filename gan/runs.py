@@ -11,6 +11,7 @@
 """
 
 import json
+import math
 import re
 import shutil
 import zipfile
@@ -195,7 +196,7 @@ class RunLogger(TensorBoardLogger):
 
     @rank_zero_only
     def cut_once(self) -> None:
-        """Drop what was logged after the step from which the run goes on, and a line that a kill left unfinished.
+        """Drop what was logged after the step from which the run goes on, and lines that are damaged.
 
         To be called when the run does go on, not before: one that is refused loses nothing.
         """
@@ -204,8 +205,11 @@ class RunLogger(TensorBoardLogger):
             return
         path = Path(self.log_dir, METRICS)
         if path.exists():
-            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= last_step]
-            write_atomically(path, lambda file: file.write("".join(line + "\n" for line in kept).encode()))
+            *lines, rest = path.read_bytes().split(b"\n")  # the rest is empty, or what a kill left of a line
+            if damaged := [str(number) for number, line in enumerate(lines, 1) if _step_of(line) == math.inf]:
+                rank_zero_warn(f"{path}: damaged and dropped: line {', '.join(damaged)}")
+            kept = [line + b"\n" for line in (*lines, rest) if _step_of(line) <= last_step]
+            write_atomically(path, lambda file: file.write(b"".join(kept)))
         self.experiment.open()
 
     def _get_next_version(self) -> int:
@@ -241,8 +245,9 @@ def _claim(folder: Path) -> None:
     folder.mkdir(parents=True)
 
 
-def _step_of(line: str) -> float:
+def _step_of(line: bytes) -> float:
+    """Return the generator step of a line of metrics; infinity if it is none."""
     try:
         return int(json.loads(line)["step"])
-    except ValueError:
-        return float("inf")
+    except (ValueError, TypeError, KeyError, OverflowError):  # as many kinds as there are ways of being none
+        return math.inf

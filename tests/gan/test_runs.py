@@ -352,6 +352,16 @@ def test_a_run_is_discarded_only_if_nothing_was_made_in_it(tmp_path, made):
     assert run.exists() == (made is not None)
 
 
+@pytest.mark.parametrize("damaged", [b'{"step": 1, "\xff": 0}', b"5", b'{"a": 1.0}', b'{"step": null}', b"[1]", b"{"])
+def test_a_damaged_line_is_named_and_dropped(tmp_path, damaged):
+    metrics = tmp_path / "x" / "version_0" / "metrics.jsonl"
+    write_atomically(metrics, lambda file: file.write(b'{"step": 0}\n' + damaged + b'\n{"step": 2}\n{"step": 3}\n'))
+    with pytest.warns(UserWarning, match=r"version_0/metrics.jsonl: damaged and dropped: line 2$") as warned:
+        RunLogger(str(tmp_path), "x", metrics.parent, from_step=2).cut_once()
+    assert len(warned) == 1
+    assert metrics.read_bytes() == b'{"step": 0}\n{"step": 2}\n'
+
+
 @pytest.mark.parametrize("damaged", [b"", b"se", b"hello", b"a: [", b"a: \xff", b"a: 2026-02-31"])
 def test_a_damaged_configuration_is_none(tmp_path, damaged):
     checkpoint = checkpoint_path(tmp_path, 1)
