@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gan.device import send
@@ -13,7 +13,7 @@ from gan.images import to_float
 from gan.losses import Loss, Penalty
 from gan.networks import Discriminator, Generator
 from gan.norms import Norm
-from gan.optimizers import LinearDecay, Optimizer, adam, make_optimizer
+from gan.optimizers import LinearDecay, Optimizer, Saved, adam, check_states, make_optimizer
 from gan.pair import Pair
 from gan.randomness import Stream, integers, normal, rng, uniform
 from gan.runs import Protocol, RunLogger
@@ -91,6 +91,7 @@ class GAN(Pair):
         self.compiled = compile
         self.watch = Watch()
         self._loaded_optimizers: list[str] | None = None
+        self._loaded_states: list[Saved] = []
         self.published_at: dict[str, int] = {}  # the generator step of each value's latest publication
         self.to(memory_format=self.memory_format)
 
@@ -223,11 +224,7 @@ class GAN(Pair):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Make both optimizers, the generator's first."""
-        for_generator, for_discriminator = self.optimizer_factories
-        optimizers = [
-            make_optimizer("generator_optimizer", for_generator, self.generator),
-            make_optimizer("discriminator_optimizer", for_discriminator, self.discriminator),
-        ]
+        optimizers = [make_optimizer(*configured) for configured in self._configured_optimizers()]
         self._optimizer_settings = [[_settings(group) for group in each.param_groups] for each in optimizers]
         return optimizers
 
@@ -250,11 +247,16 @@ class GAN(Pair):
             raise ValueError(f"micro_batches must divide a process' {local} images, got {self.micro_batches}")
         if self.trainer.world_size > 1 and not isinstance(self.trainer.strategy, GANStrategy):
             raise ValueError("several processes need trainer.strategy=gan.strategy.GANStrategy")
+        self._check_loaded_optimizers()
+        if self.compiled:
+            self._compile()
+
+    def _check_loaded_optimizers(self) -> None:
         if self._loaded_optimizers not in (None, kinds := self._optimizer_kinds()):
             saved, asked = ", ".join(self._loaded_optimizers), ", ".join(kinds)
             raise ValueError(f"the checkpoint holds the states of {saved}, but the configuration asks for {asked}")
-        if self.compiled:
-            self._compile()
+        for saved_states, configured in zip(self._loaded_states, self._configured_optimizers(), strict=False):
+            check_states(*configured, saved_states)
 
     def _compile(self) -> None:
         self.generator.compile(dynamic=False)
@@ -298,6 +300,7 @@ class GAN(Pair):
         """Remember whose states the optimizers' are."""
         super().on_load_checkpoint(checkpoint)
         self._loaded_optimizers = checkpoint["gan"].get("optimizers")
+        self._loaded_states = [Saved.of(states) for states in checkpoint.get("optimizer_states", [])]
 
     def publish(self, values: dict[str, float], protocol: Protocol | None = None) -> None:
         """Log values under the generator step, and show them to callbacks that watch `trainer.callback_metrics`.
@@ -318,6 +321,10 @@ class GAN(Pair):
         optimizers = self.optimizers()
         assert isinstance(optimizers, list)
         return optimizers
+
+    def _configured_optimizers(self) -> Iterator[tuple[str, Optimizer, nn.Module]]:
+        for network, factory in zip(("generator", "discriminator"), self.optimizer_factories, strict=True):
+            yield f"{network}_optimizer", factory, getattr(self, network)
 
     def _groups_and_settings(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         for optimizer, settings in zip(self.trainer.optimizers, self._optimizer_settings, strict=True):

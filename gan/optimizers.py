@@ -2,11 +2,24 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+class Saved(NamedTuple):
+    """What decides whether an optimizer can go on from its states in a checkpoint."""
+
+    settings: dict[str, Any]
+    state_names: set[str]
+
+    @classmethod
+    def of(cls, states: dict[str, Any]) -> "Saved":
+        """Return it of an optimizer's state dict."""
+        return cls(states["param_groups"][0], {name for state in states["state"].values() for name in state})
 
 
 def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -25,13 +38,45 @@ def make_optimizer(argument: str, factory: Optimizer, network: nn.Module) -> tor
     Raises:
         ValueError: if its settings are wrong. It is tried on one number: torch finds some mistakes when it steps.
     """
-    number = nn.Parameter(next(network.parameters()).new_zeros(1))
-    number.grad = torch.zeros_like(number)
     try:
-        _fuse(factory([number])).step()
+        _tried(factory, network)
         return _fuse(factory(network.parameters()))
     except Exception as error:  # of whatever kind: it is for what was configured
         raise ValueError(f"{argument}: {error}") from error
+
+
+def check_states(argument: str, factory: Optimizer, network: nn.Module, saved: Saved) -> None:
+    """Find out whether a network's optimizer can go on from its states in a checkpoint: it is tried on one number.
+
+    Args:
+        argument: Its name in the configuration, for the message of an error.
+        factory: Makes it from parameters.
+        network: Whose parameters it steps.
+        saved: What the checkpoint holds of it.
+
+    Raises:
+        ValueError: if its settings need what those states lack, as Adam's `amsgrad` does.
+    """
+    optimizer = _tried(factory, network)
+    for state in optimizer.state.values():
+        for name in state.keys() - saved.state_names:
+            del state[name]
+    try:
+        optimizer.step()
+    except KeyError as error:
+        asked = optimizer.param_groups[0].items()
+        new = [(name, value) for name, value in asked if value and not saved.settings.get(name)]
+        said = ", ".join(f"{name} was {saved.settings.get(name)}, is {value}" for name, value in new)
+        raise ValueError(f"{argument}: {said}, but the checkpoint's states have no {error}") from None
+
+
+def _tried(factory: Optimizer, network: nn.Module) -> torch.optim.Optimizer:
+    """Return an optimizer that has stepped one number of the network's kind."""
+    number = nn.Parameter(next(network.parameters()).new_zeros(1))
+    number.grad = torch.zeros_like(number)
+    optimizer = _fuse(factory([number]))
+    optimizer.step()
+    return optimizer
 
 
 def _fuse(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

@@ -224,6 +224,7 @@ UNFIT = [
     (["--model.generator.width=8"], "does not fit the configuration: generator.init_args.width was 4, is 8"),
     (["--model.discriminator_norms=[Spectral]"], "discriminator_norms.0.class_path was gan.norms.Conv, is gan.norms"),
     ([f"--model.discriminator_optimizer={SGD}"], "holds the states of torch.optim.adam.Adam, torch.optim.adam.Adam"),
+    (["--model.generator_optimizer.amsgrad=true"], "generator_optimizer: amsgrad was False, is True, but the check"),
     (["--trainer.callbacks=[]"], "the checkpoint holds averaged weights, but the config has no EMA callback"),
 ]
 

@@ -1,6 +1,7 @@
 """Runs on the disk: what they leave, and that they continue exactly."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,42 @@ def test_average_of_checkpoint_and_config_must_agree(tmp_path, saved, asked):
     checkpoint = find_checkpoint(Path(logger.log_dir))
     with pytest.raises(ValueError, match="averaged weights, but the config has"):
         fit(small_gan(), 2, [EMA()] if asked else [], ckpt_path=checkpoint)
+
+
+Adam, RMSprop, SGD = torch.optim.Adam, torch.optim.RMSprop, torch.optim.SGD
+ANOTHER_STATE = [
+    (Adam, {"amsgrad": True, "lr": 1e-4}, "amsgrad was False, is True, but the checkpoint's states have no 'max_exp"),
+    (RMSprop, {"momentum": 0.9}, "momentum was 0, is 0.9, but the checkpoint's states have no 'momentum_buffer'"),
+    (RMSprop, {"centered": True}, "centered was False, is True, but the checkpoint's states have no 'grad_avg'"),
+]
+
+
+@pytest.mark.parametrize(("kind", "settings", "message"), ANOTHER_STATE)
+def test_an_optimizer_that_needs_another_state_is_refused(tmp_path, kind, settings, message):
+    fit(small_gan(discriminator_optimizer=kind), 1).save_checkpoint(tmp_path / "1.ckpt")
+    changed = small_gan(discriminator_optimizer=partial(kind, **settings))
+    with pytest.raises(ValueError, match=f"^discriminator_optimizer: {message}"):
+        fit(changed, 2, ckpt_path=tmp_path / "1.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Adam, partial(Adam, lr=1e-4, betas=(0.1, 0.2), weight_decay=0.1)),
+        (partial(Adam, amsgrad=True), Adam),
+        (partial(SGD, lr=0.1), partial(SGD, lr=0.1, momentum=0.9)),
+    ],
+)
+def test_an_optimizer_that_makes_do_with_its_state_goes_on(tmp_path, before, after):
+    fit(small_gan(generator_optimizer=before), 1).save_checkpoint(tmp_path / "1.ckpt")
+    assert fit(small_gan(generator_optimizer=after), 2, ckpt_path=tmp_path / "1.ckpt").global_step == 2
+
+
+def test_an_untrained_optimizer_may_change(tmp_path):
+    logger = RunLogger(str(tmp_path), "x")
+    fit(small_gan(), 1, [Checkpoint(keep=0)], logger=logger)
+    untrained = checkpoints(Path(logger.log_dir))[0]
+    assert fit(small_gan(generator_optimizer=partial(Adam, amsgrad=True)), 1, ckpt_path=untrained).global_step == 1
 
 
 def read_best(run: Path) -> int | None:
