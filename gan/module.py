@@ -237,6 +237,9 @@ class GAN(Pair):
         self.trainer.fit_loop.min_epochs = None  # Lightning sets 1 beside `min_steps`, and our epoch has no end
         if self.trainer.max_steps < 1:
             raise ValueError(f"trainer.max_steps must be at least 1 (generator steps), got {self.trainer.max_steps}")
+        for setting in "limit_train_batches", "max_epochs":
+            if getattr(self.trainer, setting) == 0:
+                raise ValueError(f"trainer.{setting} must not be 0: nothing would be trained")
         if self.decay is not None and self.decay.end < self.trainer.max_steps:
             raise ValueError(
                 f"model.decay.end: the learning rates are 0 from generator step {self.decay.end} on, but "

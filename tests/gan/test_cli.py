@@ -78,6 +78,8 @@ ERRORS = [
     (["--ckpt_path=last", "--experiment=other"], "no run with a checkpoint in runs/other: nothing to continue"),
     (["--trainer.max_steps=0"], "trainer.max_steps must be at least 1 (generator steps), got 0"),
     (["--trainer.max_steps=-5"], "`max_steps` must be a non-negative integer or -1 (infinite steps). You passed in -5"),
+    (["--trainer.limit_train_batches=0"], "trainer.limit_train_batches must not be 0: nothing would be trained"),
+    (["--trainer.max_epochs=0"], "trainer.max_epochs must not be 0: nothing would be trained"),
     (["--trainer.check_val_every_n_epoch=0"], "trainer.check_val_every_n_epoch must be at least 1, or null, got 0"),
     (["--model.generator_optimizer.lr=-1"], "generator_optimizer: Invalid learning rate: -1"),
     (
@@ -115,7 +117,8 @@ def test_a_mistake_is_one_line_and_a_code(train, capsys, tmp_path, arguments, me
     assert len(lines) == 1
     assert lines[0].startswith("error: ")
     assert message in lines[0]
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()], "nothing is left behind"
+    left = [path for path in tmp_path.rglob("*") if path.is_file() or path.name.startswith("version_")]
+    assert not left, "nothing is left behind"
 
 
 def test_a_wrong_key_in_a_file_is_named(train, capsys, tmp_path):
