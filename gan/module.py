@@ -92,6 +92,7 @@ class GAN(Pair):
         self.watch = Watch()
         self._loaded_optimizers: list[str] | None = None
         self._loaded_states: list[Saved] = []
+        self._loaded_step = 0
         self.published_at: dict[str, int] = {}  # the generator step of each value's latest publication
         self.to(memory_format=self.memory_format)
 
@@ -251,6 +252,9 @@ class GAN(Pair):
         if self.trainer.world_size > 1 and not isinstance(self.trainer.strategy, GANStrategy):
             raise ValueError("several processes need trainer.strategy=gan.strategy.GANStrategy")
         self._check_loaded_optimizers()
+        if self._loaded_step >= self.trainer.max_steps:
+            steps = f"generator step {self._loaded_step} of trainer.max_steps {self.trainer.max_steps}"
+            self.trainer.print(f"nothing to train: the run is at {steps} already")
         if self.compiled:
             self._compile()
 
@@ -300,8 +304,9 @@ class GAN(Pair):
         checkpoint["gan"]["optimizers"] = self._optimizer_kinds()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember whose states the optimizers' are."""
+        """Remember of which step it is, and whose states the optimizers' are."""
         super().on_load_checkpoint(checkpoint)
+        self._loaded_step = checkpoint["global_step"]
         self._loaded_optimizers = checkpoint["gan"].get("optimizers")
         self._loaded_states = [Saved.of(states) for states in checkpoint.get("optimizer_states", [])]
 

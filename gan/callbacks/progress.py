@@ -27,6 +27,7 @@ class Progress(ProgressBar):
         self._bar: RichProgress | None = None
         self._evaluation: TaskID | None = None
         self._enabled = True
+        self._trained = False
 
     def disable(self) -> None:
         """Show nothing from now on (Lightning calls this on all processes but the first)."""
@@ -44,6 +45,7 @@ class Progress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar."""
         self._start()
+        self._trained = True
         self._training = self._add("training", trainer.max_steps, trainer.global_step)
         self._since, self._images = time.perf_counter(), 0
 
@@ -74,9 +76,9 @@ class Progress(ProgressBar):
             self._evaluation = None
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Close the bar and sum up."""
+        """Close the bar and sum up, if there was anything to train."""
         self._stop()
-        if (run := run_folder(trainer)) is None:
+        if (run := run_folder(trainer)) is None or not self._trained:
             return
         self.print(f"\nGenerator step {trainer.global_step} of {trainer.max_steps}. The run is in {run}")
         for name, value in sorted(trainer.callback_metrics.items()):

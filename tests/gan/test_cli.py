@@ -251,9 +251,14 @@ def test_what_does_not_fit_a_checkpoint_is_one_line(train, capsys, arguments, me
     assert contents(runs) == before
 
 
-def test_a_run_that_is_over_stays_as_it_is(train):
-    before = contents(train(*small("--trainer.max_steps=1")))
-    assert contents(train(*small("--trainer.max_steps=1", "--ckpt_path=last"))) == before
+@pytest.mark.parametrize("bar", ["true", "false"])
+def test_a_run_that_is_over_stays_as_it_is(train, capsys, bar):
+    bar = f"--trainer.enable_progress_bar={bar}"
+    before = contents(train(*small("--trainer.max_steps=1", bar)))
+    capsys.readouterr()
+    assert contents(train(*small("--trainer.max_steps=1", bar, "--ckpt_path=last"))) == before
+    _, said = capsys.readouterr().out.splitlines()
+    assert said == "nothing to train: the run is at generator step 1 of trainer.max_steps 1 already"
 
 
 def test_last_is_the_newest_whole_checkpoint(train, capsys):
