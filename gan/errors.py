@@ -7,8 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, get_args, get_type_hints
 
 from gan.data import ImageData
+from gan.metrics import Evaluation, FeatureNetwork
 from gan.module import GAN
 
+# What takes classes as arguments, and of what kind they are where its type hints do not tell
+_TAKES_CLASSES = {"model": GAN.__init__, "metrics": Evaluation.__init__}
+_KINDS = {"data": ImageData, "metrics.features": FeatureNetwork}
 # Where in the configuration jsonargparse found it: under a key, in the arguments of a class or of a function
 _KEY = re.compile(r'\s*Parser key "([^"]+)":')
 _ARGUMENTS = re.compile(
@@ -40,7 +44,7 @@ def one_line(message: str) -> str:
 def known_options(message: str, options: Sequence[str]) -> str:
     """Add to a message about an unknown option what is known: all that a class takes, or the nearest of a command."""
     if re.fullmatch(r"Option '.*' is not accepted", message):
-        return f"{message}; known are {', '.join(options)}"
+        return f"{message}; known are {', '.join(options)}" if options else f"{message}; there are none"
     if unknown := _UNKNOWN.match(message):
         nearest = difflib.get_close_matches(unknown[1], options, n=1, cutoff=0.8)
         return "; did you mean ".join([message, *nearest])
@@ -72,6 +76,7 @@ def _tidy(text: str) -> str:
     text = re.sub(r"Expected a dot import path string: ([^\s,]+)", r"there is no class '\1' here", text)
     unknown = r"Problem with given class_path ('\S+'):(?: module .* has no attribute .*)?$"
     text = re.sub(unknown, r"there is no class \1", text)
+    text = re.sub(r"Not a valid subclass of (\w+) or a class path .*\(implicit class_path\)", r"expected a \1", text)
     text = re.sub(r"^Call to compute_fn of link .* failed: ", "", text)
     text = re.sub(r"<class '([\w.]+)'>", r"\1", text)
     text = re.sub(r"typing\.Literal\[(.*?)\]", r"\1", text)
@@ -79,10 +84,11 @@ def _tidy(text: str) -> str:
 
 
 def _choices(key: str, text: str) -> str:
-    """List the classes that an argument of the model, or the data, can be, if an unknown one came."""
+    """List the classes that the data, or an argument of the model or the metrics, can be, if an unknown one came."""
     if "dot import path" not in text and "class_path" not in text:
         return ""
-    hint = ImageData if key == "data" else get_type_hints(GAN.__init__).get(key.removeprefix("model."))
+    owner, _, argument = key.partition(".")
+    hint = _KINDS.get(key) or get_type_hints(_TAKES_CLASSES.get(owner, object)).get(argument)
     names = sorted({kind.__name__ for base in _classes(hint) for kind in _concrete_subclasses(base)})
     return f"; known are {', '.join(names)}, and yours by module.Class" if names else ""
 

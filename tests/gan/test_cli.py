@@ -97,8 +97,14 @@ ERRORS = [
     (["--seed_everything=-3"], "seed_everything must be a number between 0 and 4294967295, got -3"),
     (
         ["--metrics=gan.metrics.Evaluation", "--metrics.features=gan.metrics.Nope"],
-        "metrics.features: there is no class 'gan.metrics.Nope'",
+        "metrics.features: there is no class 'gan.metrics.Nope'; known are BFloat16, DigitsClassifier, InceptionV3,",
     ),
+    (
+        ["--metrics=gan.metrics.Evaluation", "--metrics.scores=[Nope]"],
+        "metrics.scores: there is no class 'Nope' here, got ['Nope']; known are DensityCoverage, Frechet, InceptionSc",
+    ),
+    (["--trainer.callbacks=[Nope]"], "trainer.callbacks: there is no class 'Nope' here or expected a Callback"),
+    (["--model.loss.nonsense=3"], "model.loss: Option 'nonsense' is not accepted; there are none"),
     (
         ["--data=gan.data.MNIST", "--data.image_size=28"],
         "image_size must be one of 8, 16, 32, 64, 128, ..., got 28",
