@@ -13,7 +13,7 @@ from gan.losses import Loss
 from gan.networks import Discriminator, Generator
 from gan.norms import Norm, normalize
 from gan.randomness import MAX_SEED
-from gan.sampling import SAMPLE_BLOCK, sample_inputs
+from gan.sampling import SAMPLE_BLOCK, Labels, sample_inputs
 
 P = TypeVar("P", bound="Pair")
 
@@ -97,12 +97,12 @@ class Pair(LightningModule):
             sampler.train(training)
         return images
 
-    def sample(self, n: int, labels: Tensor | None = None, *, seed: int | None = None, start: int = 0) -> Tensor:
+    def sample(self, n: int, labels: Labels | None = None, *, seed: int | None = None, start: int = 0) -> Tensor:
         """Return the samples number `start` to `start + n` of an endless stream.
 
         Args:
             n: Number of samples.
-            labels: Their labels (n,), for a conditional generator; None: drawn uniformly.
+            labels: Their n labels, as a tensor or list, for a conditional generator; None: drawn uniformly.
             seed: Which stream; None: the one of the run's own seed.
             start: Number of the first sample. The stream does not depend on how it is cut into calls.
 
@@ -110,7 +110,8 @@ class Pair(LightningModule):
             uint8 images (n, C, H, W) in [0, 255], on the module's device.
 
         Raises:
-            ValueError: if the generator is not conditional, there is not one label a sample, or one is not a class.
+            ValueError: if labels are given to a generator that is not conditional, there is not one label a sample, or
+                one is not a class; if n is below 1, or seed or start below 0.
         """
         if labels is not None and not self.conditional:
             raise ValueError("labels were given, but the generator is not conditional")

@@ -1,24 +1,32 @@
 """The endless stream of samples: what number i is made from depends on the seed and i alone."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from gan.networks import Generator
 from gan.randomness import Stream, integers, normal, rng
 
+Labels = Tensor | Sequence[int]
 SAMPLE_BLOCK = 64  # samples are drawn in blocks of this many: part of every result, like the streams of randomness
+_WHOLE = torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64
 
 
 def sample_inputs(
-    generator: Generator, n: int, *, seed: int, start: int = 0, labels: Tensor | None = None
+    generator: Generator, n: int, *, seed: int, start: int = 0, labels: Labels | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return what samples number `start` to `start + n` are made from: z (n, latent_dim) and labels (n,), on the CPU.
 
     Raises:
-        ValueError: if n is below 1, there is not one of the given labels a sample, or one is not a class.
+        ValueError: if n is below 1, seed or start below 0, there is not one of the given labels a sample, or one is
+            not a class.
     """
     if n < 1:
         raise ValueError(f"the number of samples must be at least 1, got {n}")
+    for name, value in {"seed": seed, "start": start}.items():
+        if value < 0:
+            raise ValueError(f"{name} must be at least 0, got {value}")
     classes = max(1, generator.num_classes)
     first = start // SAMPLE_BLOCK
     blocks = range(first, (start + n - 1) // SAMPLE_BLOCK + 1)
@@ -30,9 +38,15 @@ def sample_inputs(
     return z[wanted], y[wanted]
 
 
-def _checked(labels: Tensor, n: int, num_classes: int) -> Tensor:
+def _checked(given: Labels, n: int, num_classes: int) -> Tensor:
+    try:
+        labels = torch.as_tensor(given)
+        if labels.dtype not in _WHOLE:
+            raise TypeError
+    except (ValueError, TypeError, RuntimeError):  # as many kinds as there are ways of being no numbers
+        raise ValueError(f"labels must be whole numbers, got {given!r}") from None
     if labels.shape != (n,):
         raise ValueError(f"labels must have the shape ({n},), got {tuple(labels.shape)}")
     if labels.min() < 0 or labels.max() >= num_classes:
         raise ValueError(f"labels must be in [0, {num_classes}), got {int(labels.min())} to {int(labels.max())}")
-    return labels
+    return labels.long()

@@ -31,6 +31,8 @@ class Pictures(Callback):
         for name, value in {"rows": rows, "columns": columns}.items():
             if value < 1:
                 raise ValueError(f"pictures: {name} must be at least 1, got {value}")
+        if seed < 0:
+            raise ValueError(f"pictures: seed must be at least 0, got {seed}")
         self.path = None if path is None else Path(path)
         self.rows, self.columns, self.seed = rows, columns, seed
 

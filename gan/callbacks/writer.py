@@ -28,6 +28,8 @@ class SampleWriter(Callback):
     def __init__(self, path: str = "samples", num_samples: int = 64, seed: int = 0) -> None:
         if num_samples < 1:
             raise ValueError(f"samples: num_samples must be at least 1, got {num_samples}")
+        if seed < 0:
+            raise ValueError(f"samples: seed must be at least 0, got {seed}")
         self.path, self.num_samples, self.seed = Path(path), num_samples, seed
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -320,6 +320,10 @@ def test_predict_writes_samples_that_do_not_change(train, tmp_path, capsys):
     with pytest.raises(SystemExit):
         train("predict", *arguments, "--samples.path=few")
     assert "--samples.path: few exists already" in capsys.readouterr().err
+    for option in "samples", "pictures":
+        with pytest.raises(SystemExit):
+            train("predict", *arguments, f"--{option}.seed=-1")
+        assert capsys.readouterr().err == f"error: {option}: seed must be at least 0, got -1\n"
 
 
 def test_predict_draws_pictures(train, tmp_path, capsys):

@@ -243,6 +243,7 @@ def test_conditional_training_feeds_labels_to_both_networks():
     assert (generator.blocks[0].norm1.gain.weight != gain).any()
     same_noise = module.sample(2, torch.tensor([3, 7]), seed=1)
     assert not torch.equal(same_noise, module.sample(2, torch.tensor([7, 3]), seed=1))
+    assert torch.equal(same_noise, module.sample(2, [3, 7], seed=1))
 
 
 def test_samples_do_not_depend_on_how_they_are_asked_for():
@@ -276,6 +277,12 @@ def conditional():
     [
         (lambda gan: gan.sample(0), "the number of samples must be at least 1, got 0"),
         (lambda gan: conditional().sample(2, torch.tensor([1])), r"labels must have the shape \(2,\), got \(1,\)"),
+        (lambda gan: gan.sample(1, seed=-1), "seed must be at least 0, got -1"),
+        (lambda gan: gan.sample(1, start=-3), "start must be at least 0, got -3"),
+        (lambda gan: conditional().sample(1, [0.5]), r"labels must be whole numbers, got \[0.5\]"),
+        (lambda gan: conditional().sample(1, ["a"]), r"labels must be whole numbers, got \['a'\]"),
+        (lambda gan: conditional().sample(1, [None]), r"labels must be whole numbers, got \[None\]"),
+        (lambda gan: conditional().sample(1, 3), r"labels must have the shape \(1,\), got \(\)"),
         (lambda gan: gan.sample(1, torch.tensor([0])), "labels were given, but the generator is not conditional"),
         (lambda gan: conditional().sample(1, torch.tensor([10])), r"labels must be in \[0, 10\), got 10 to 10"),
         (lambda gan: small_gan(discriminator_steps=0), "discriminator_steps must be at least 1, got 0"),
