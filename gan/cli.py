@@ -108,6 +108,10 @@ class CLI(LightningCLI):
         config.trainer.accelerator = chosen_accelerator(config.trainer.accelerator)
         if config.trainer.precision is None and config.trainer.plugins is None:
             config.trainer.precision = fastest_precision(config.trainer.accelerator)
+        if config.metrics is None and self.subcommand in ("validate", "test"):
+            raise ValueError(
+                f"{self.subcommand} needs metrics, got none: --config configs/metrics/inception.yaml has the papers'"
+            )
         if config.ckpt_path is None and self.subcommand != "fit" and not self._scores_images(config):
             raise ValueError(f"{self.subcommand} needs --ckpt_path: a checkpoint file, or `last`")
         if config.ckpt_path == "last":

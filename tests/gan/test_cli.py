@@ -372,6 +372,9 @@ def test_validate_needs_to_know_what(train, capsys):
     with pytest.raises(SystemExit):
         train("validate", "--config", QUICKSTART)
     assert "validate needs --ckpt_path" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        train("validate", "--config", QUICKSTART, "--metrics=null", "--ckpt_path=last")
+    assert "error: validate needs metrics, got none" in capsys.readouterr().err
 
 
 def test_validate_scores_images_without_a_checkpoint(train, tmp_path, capsys):
