@@ -8,6 +8,7 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from gan.compiler import compile_network
 from gan.device import send
 from gan.images import to_float
 from gan.losses import Loss, Penalty
@@ -51,7 +52,7 @@ class GAN(Pair):
         channels_last: Keep weights and images in the channels-last memory format: the faster one for convolutions.
         compile: Compile the networks with `torch.compile` for the training step: meant for GPUs, on CPUs it gains
             nothing. The first step then takes half a minute or more. A discriminator with a penalty stays as it is,
-            since compiled gradients cannot be differentiated.
+            since compiled gradients cannot be differentiated; so does, with a warning, what cannot be compiled.
         seed: Of noise, labels and data order. The command line fills it in from `seed_everything`.
     """
 
@@ -256,7 +257,9 @@ class GAN(Pair):
             steps = f"generator step {self._loaded_step} of trainer.max_steps {self.trainer.max_steps}"
             self.trainer.print(f"nothing to train: the run is at {steps} already")
         if self.compiled:
-            self._compile()
+            compile_network(self.generator)
+            if self.penalty is None:
+                compile_network(self.discriminator)
 
     def _check_loaded_optimizers(self) -> None:
         if self._loaded_optimizers not in (None, kinds := self._optimizer_kinds()):
@@ -264,11 +267,6 @@ class GAN(Pair):
             raise ValueError(f"the checkpoint holds the states of {saved}, but the configuration asks for {asked}")
         for saved_states, configured in zip(self._loaded_states, self._configured_optimizers(), strict=False):
             check_states(*configured, saved_states)
-
-    def _compile(self) -> None:
-        self.generator.compile(dynamic=False)
-        if self.penalty is None:
-            self.discriminator.compile(dynamic=False)
 
     def on_train_start(self) -> None:
         """Let what the configuration says of the optimizers hold: a checkpoint brings its own with the moments.

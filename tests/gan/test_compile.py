@@ -46,3 +46,19 @@ def test_a_discriminator_with_a_penalty_stays_as_it_is(penalty, networks, monkey
     module = small_gan(penalty=penalty, compile=True)
     fit(module, 1)
     assert compiled == [getattr(module, network) for network in networks]
+
+
+@pytest.mark.slow
+def test_what_cannot_be_compiled_runs_as_it_is(monkeypatch):
+    def fail(graph, inputs):
+        raise RuntimeError("no compiler\nand much more")
+
+    torch.compiler.reset()
+    monkeypatch.setattr("gan.compiler.lookup_backend", lambda name: fail)
+    plain, its_losses = train(False)
+    with pytest.warns(UserWarning, match=r"the networks run as they are, .* \(RuntimeError: no compiler\)"):
+        compiled, losses = train(True)
+    assert losses == its_losses
+    assert all(
+        torch.equal(*pair) for pair in zip(plain.state_dict().values(), compiled.state_dict().values(), strict=True)
+    )
