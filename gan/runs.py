@@ -110,7 +110,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a different kind of error for each way in which a file can be broken
-        raise ValueError(f"{path} is not a readable checkpoint: {str(error).splitlines()[0]}") from error
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ValueError(f"{path} is not a readable checkpoint: {reason}") from error
     if not isinstance(checkpoint, dict) or "gan" not in checkpoint:
         raise ValueError(f"{path} is not a checkpoint of this framework: it does not say how its networks were built")
     return checkpoint

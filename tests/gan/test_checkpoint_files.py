@@ -53,6 +53,17 @@ def test_a_flipped_bit_anywhere_is_refused_or_changes_nothing(run):
     assert all(str(path) in refusal and "\n" not in refusal for refusal in refusals)
 
 
+def test_an_error_without_a_message_is_told_by_its_kind(run, monkeypatch):
+    """Torch 2.11 raises one for some damaged files."""
+
+    def load(*_, **__):
+        raise RuntimeError
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(ValueError, match=r"step_00000003.ckpt is not a readable checkpoint: RuntimeError: $"):
+        read_checkpoint(checkpoints(run)[3])
+
+
 def test_torch_overlooks_the_bit_that_we_see(run):
     """If this fails, torch checks its files itself, and we need not."""
     path = find_checkpoint(run)
