@@ -20,7 +20,7 @@ COMPILED_BATCH = 64  # what a compiler's graph is chosen for: it is to hold for 
 
 # In operations of a matrix product, measured on CPUs:
 FFT_COST = 1000  # a number's way through both FFTs
-CONVOLUTION_COST = 0.4  # a convolution's operation (oneDNN's AVX-512 kernels against MKL's AVX2 on AMD)
+CONVOLUTION_COST = 0.4  # a convolution's operation (oneDNN's kernels against MKL's, on AMD)
 REORDER_COST = 150  # a number's way to its place in the bicomplex image
 MATRIX_COST = 85  # an entry of the kernels' bicomplex matrices, in uses of it
 

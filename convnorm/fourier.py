@@ -74,7 +74,7 @@ def kept(
             return make(grid, dtype, device)
         key = grid, dtype, device
         if key not in made:
-            with torch.inference_mode(False), torch.device("cpu"):
+            with torch.inference_mode(False), torch.device("cpu"):  # whatever the first caller's mode and default
                 constants = make(grid, dtype, device)
             if type(constants[-1]) is not Tensor:  # but a stand-in of what traces: no numbers either
                 return constants

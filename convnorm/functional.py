@@ -19,7 +19,7 @@ def power_spectrum(weight: Tensor, size: Sequence[int], dilation: Sequence[int])
     """Return ``sum_i |FFT_N a_oi|^2``, the squared norm of each row of each frequency's transfer matrix.
 
     The power spectrum is the Fourier transform of the kernels' autocorrelations summed over the input channels. Those
-    are (2k-1)^2 numbers an output channel, whatever I and N are: no padded kernel is ever transformed. Small powers are
+    are (2k-1)^2 numbers an output channel, whatever I and N are: no kernel is ever padded to the grid. Small powers are
     differences of large numbers, hence float64. All are constants for autograd.
 
     Args:

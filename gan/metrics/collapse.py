@@ -13,7 +13,7 @@ class Collapse:
     """
 
     def __init__(self, metric: str = "fid", factor: float = 2.0, patience: int = 3) -> None:
-        if metric.startswith("k"):  # kid, kd_<network>: no multiple of a negative number is above it
+        if metric.startswith(("kid", "kd_")):  # no multiple of a negative number is above it
             raise ValueError(f"metric must be one that is never negative, got {metric!r}")
         if factor <= 1:
             raise ValueError(f"factor must be above 1, got {factor}")
