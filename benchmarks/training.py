@@ -124,7 +124,8 @@ def ours_and_bare(case: Case, arguments: argparse.Namespace) -> Turn:
     torch.set_num_threads(arguments.threads)
     watch, memory = train(case, arguments), peak()
     bare = seconds_a_step(bare_loop(watch.module, case, PRECISIONS[arguments.precision]), arguments)
-    return Turn(watch.seconds, bare, memory, {"gan": watch.module.facts(), "state_dict": watch.module.state_dict()})
+    checkpoint = {"global_step": 0, "gan": watch.module.facts(), "state_dict": watch.module.state_dict()}
+    return Turn(watch.seconds, bare, memory, checkpoint)
 
 
 def train(case: Case, arguments: argparse.Namespace) -> Stopwatch:
