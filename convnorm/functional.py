@@ -38,8 +38,8 @@ def power_spectrum(weight: Tensor, size: Sequence[int], dilation: Sequence[int])
         place = torch.where(lag < k, lag, lag - (2 * k - 1)) * d % n
         grid = [*lags.shape[:axis], n, *lags.shape[axis + 1 :]]
         lags = lags.new_zeros(grid).index_add_(axis, place, lags)
-    spectrum: Tensor = torch.fft.rfftn(lags, dim=_axes(len(size)))
-    return spectrum.real, energy
+    spectrum: Tensor = torch.fft.rfftn(lags.movedim(1, -1), dim=_axes(len(size)))
+    return spectrum.real.movedim(-1, 1).contiguous(), energy
 
 
 def _autocorrelations(kernels: Tensor) -> Tensor:
@@ -51,8 +51,8 @@ def _autocorrelations(kernels: Tensor) -> Tensor:
     size = [2 * k - 1 for k in kernel]
     if math.prod(kernel) ** 2 * (25 + inputs) > 250 * math.prod(size) * inputs:  # what each takes, measured on a CPU
         axes = _axes(len(size))
-        transforms = torch.view_as_real(torch.fft.rfftn(kernels, s=size[::-1], dim=axes))
-        return torch.fft.irfftn(transforms.square().sum((1, -1)), s=size[::-1], dim=axes)
+        transforms = torch.view_as_real(torch.fft.rfftn(kernels, s=size, dim=axes))
+        return torch.fft.irfftn(transforms.square().sum((1, -1)), s=size, dim=axes)
     taps = kernels.flatten(2)
     products = taps.transpose(1, 2) @ taps  # (O, k*k, k*k)
     lags = products.new_zeros(len(products), math.prod(size))
@@ -60,8 +60,8 @@ def _autocorrelations(kernels: Tensor) -> Tensor:
 
 
 def _axes(count: int) -> tuple[int, ...]:
-    """Return the last axes, the first of them at the end: that is the one of which `rfftn` keeps half."""
-    return tuple(range(-1, -1 - count, -1))
+    """Return the last axes. Of the very last `rfftn` keeps half: what is to be halved is moved there before."""
+    return tuple(range(-count, 0))
 
 
 def _lags_of_pairs(kernel: Sequence[int], device: torch.device) -> Tensor:
@@ -138,7 +138,7 @@ def precondition(y: Tensor, spectrum: Tensor) -> Tensor:
     if y.numel() == 0:
         return y  # an empty batch, which MKL refuses to transform
     axes = _axes(spectrum.dim() - 1)
-    size = [y.shape[axis] for axis in axes]
-    transform: Tensor = torch.fft.rfftn(y.to(torch.promote_types(y.dtype, torch.float32)), dim=axes)
-    filtered: Tensor = torch.fft.irfftn(transform * spectrum, s=size, dim=axes)
-    return filtered.to(y.dtype)
+    signals = y.to(torch.promote_types(y.dtype, torch.float32)).movedim(axes[0], -1)
+    transform = torch.fft.rfftn(signals, dim=axes) * spectrum.movedim(1, -1)
+    filtered: Tensor = torch.fft.irfftn(transform, s=signals.shape[axes[0] :], dim=axes)
+    return filtered.movedim(-1, axes[0]).to(y.dtype)

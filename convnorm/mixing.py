@@ -37,7 +37,8 @@ def mix(x: Tensor, weight: Tensor, spectrum: Tensor, plan: Plan) -> Tensor:
     v = spectrum.permute(1, 2, 0).to(x.dtype).contiguous()  # (F, N, O)
     z = _columns(u, taps, v, plan) if by_plain_operations() else _Columns.apply(u, taps, v, plan)
     out_width = z.shape[1] // 2
-    y = plan.synthesis @ z.view(2 * frequencies, out_width * batch * outputs)
+    # In two steps: torch 2.11 takes one only for the batch that it exports with.
+    y = plan.synthesis @ z.flatten(1).view(2 * frequencies, out_width * batch * outputs)
     return y.view(out_height, out_width, batch, outputs).permute(2, 3, 0, 1)
 
 
