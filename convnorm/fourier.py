@@ -16,7 +16,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from convnorm.columns import Forms, forms, frequencies
 from convnorm.geometry import Geometry
@@ -62,26 +63,29 @@ Constants = TypeVar("Constants", bound=tuple[Any, ...])
 def kept(
     make: Callable[[Geometry, torch.dtype, torch.device], Constants],
 ) -> Callable[[Geometry, torch.dtype, torch.device], Constants]:
-    """Keep the constants that a function makes for the next call, but not while a compiler traces.
-
-    What it computes there are not numbers. An export takes what was kept before.
-    """
+    """Keep the constants that a function makes for the next call, for compilers and exports too."""
     made: dict[tuple[Geometry, torch.dtype, torch.device], Constants] = {}
 
     @functools.wraps(make)
     def get(grid: Geometry, dtype: torch.dtype, device: torch.device) -> Constants:
         if torch.compiler.is_dynamo_compiling():
-            return make(grid, dtype, device)
+            return get_for_graph(tuple(grid), dtype, device)
         key = grid, dtype, device
         if key not in made:
             with torch.inference_mode(False), torch.device("cpu"):  # whatever the first caller's mode and default
                 constants = make(grid, dtype, device)
-            if type(constants[-1]) is not Tensor:  # but a stand-in of what traces: no numbers either
+            if type(constants[-1]) is not Tensor:  # but a stand-in of what traces: no numbers
                 return constants
             if len(made) == KEPT:
                 del made[next(iter(made))]
             made[key] = constants
         return made[key]
+
+    @torch.compiler.assume_constant_result
+    def get_for_graph(grid: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Constants:
+        # Parameters, since their sizes are numbers for a compiler even where it was asked for symbols.
+        constants = get(Geometry(*grid), dtype, device)
+        return tree_map_only(Tensor, lambda tensor: nn.Parameter(tensor, requires_grad=False), constants)
 
     return get
 

@@ -1,6 +1,7 @@
 """ConvNorm as a module around a convolution, and the walk that puts it into any network."""
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -71,7 +72,8 @@ class ConvNorm(nn.Module):
         axes = weight.dim() - 2
         _check_images(x, layer.in_channels, weight)
         x = extend(layer, x)
-        grid = geometry(layer, x.shape[-axes:])
+        # Compilers are to take the size as a number, even where they were asked for symbols: constants depend on it.
+        grid = geometry(layer, [operator.index(h) for h in x.shape[-axes:]])
         kernels = rows(layer, weight)
         y = convolve_preconditioned(layer, x, kernels, self.spectrum(kernels, grid.size), grid)
         if self.affine is None:

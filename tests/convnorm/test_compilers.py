@@ -64,6 +64,22 @@ def test_sizes_may_be_symbols() -> None:
     torch.testing.assert_close(compiled(x), norm(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("algorithm", ["_mix", "_mix_few"], indirect=True)
+@pytest.mark.usefixtures("algorithm")
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_constants_are_in_the_graph_as_numbers(dynamic: bool | None) -> None:
+    """Else each pass would compute them anew, in float64 and on the host."""
+    called: list[str] = []
+
+    def note(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> torch.fx.GraphModule:
+        called.extend(str(node.target) for node in graph.graph.nodes)
+        return graph
+
+    torch.compile(ConvNorm(copy.deepcopy(LAYERS["k4s2"])), backend=note, dynamic=dynamic)(image(LAYERS["k4s2"]))
+    assert called
+    assert not any("cos" in target or "outer" in target for target in called)
+
+
 @pytest.mark.parametrize("name", EXPORTED)
 def test_exports_for_every_batch(name: str) -> None:
     norm, x = ConvNorm(copy.deepcopy(LAYERS[name])).eval(), torch.cat([image(LAYERS[name])] * 3)
