@@ -14,7 +14,7 @@ from gan.images import to_float
 from gan.losses import Loss, Penalty
 from gan.networks import Discriminator, Generator
 from gan.norms import Norm
-from gan.optimizers import LinearDecay, Optimizer, Saved, adam, check_states, make_optimizer
+from gan.optimizers import LinearDecay, Optimizer, Saved, adam, check_states, make_optimizer, settings_of
 from gan.pair import Pair
 from gan.randomness import Stream, integers, normal, rng, uniform
 from gan.runs import Protocol, RunLogger
@@ -227,7 +227,7 @@ class GAN(Pair):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Make both optimizers, the generator's first."""
         optimizers = [make_optimizer(*configured) for configured in self._configured_optimizers()]
-        self._optimizer_settings = [[_settings(group) for group in each.param_groups] for each in optimizers]
+        self._optimizer_settings = [settings_of(each) for each in optimizers]
         return optimizers
 
     def on_fit_start(self) -> None:
@@ -343,10 +343,6 @@ class GAN(Pair):
         factor = 1.0 if self.decay is None else self.decay(self.trainer.global_step)
         for group, settings in self._groups_and_settings():
             group["lr"] = settings["lr"] * factor
-
-
-def _settings(group: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in group.items() if name != "params"}
 
 
 def _check_at_least_one(name: str, value: int) -> None:

@@ -1,5 +1,6 @@
 """Optimizers and how their learning rates fall."""
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -43,6 +44,17 @@ def make_optimizer(argument: str, factory: Optimizer, network: nn.Module) -> tor
         return _fuse(factory(network.parameters()))
     except Exception as error:  # of whatever kind: it is for what was configured
         raise ValueError(f"{argument}: {error}") from error
+
+
+def settings_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """Return what the configuration says of each group of parameters.
+
+    That is what the constructors take, and the learning rate. Whatever else is in a group, some optimizers count there
+    (Prodigy its distance, ScheduleFree its steps): it belongs to their states.
+    """
+    kinds = [kind for kind in type(optimizer).__mro__ if issubclass(kind, torch.optim.Optimizer)]
+    names = {"lr"}.union(*(inspect.signature(kind).parameters for kind in kinds)) - {"params"}
+    return [{name: group[name] for name in group if name in names} for group in optimizer.param_groups]
 
 
 def check_states(argument: str, factory: Optimizer, network: nn.Module, saved: Saved) -> None:

@@ -216,6 +216,31 @@ def test_an_untrained_optimizer_may_change(tmp_path):
     assert fit(small_gan(generator_optimizer=partial(Adam, amsgrad=True)), 1, ckpt_path=untrained).global_step == 1
 
 
+class Harmonic(torch.optim.SGD):
+    """Step k goes a k-th as far; k stands in the group of parameters, where ScheduleFree and Prodigy count too."""
+
+    def __init__(self, parameters, lr=0.1, **others):
+        super().__init__(parameters, lr, **others)
+        self.param_groups[0]["k"] = 0
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        (group,) = self.param_groups
+        group["k"] += 1
+        for parameter in group["params"]:
+            parameter -= group["lr"] / group["k"] * parameter.grad
+
+
+def test_what_an_optimizer_counts_in_its_group_goes_on_and_settings_hold(tmp_path):
+    whole = fit(small_gan(generator_optimizer=Harmonic), 4)
+    fit(small_gan(generator_optimizer=Harmonic), 2).save_checkpoint(tmp_path / "2.ckpt")
+    run = fit(small_gan(generator_optimizer=Harmonic), 4, ckpt_path=tmp_path / "2.ckpt")
+    assert_same(*({**trainer.lightning_module.state_dict()} for trainer in (whole, run)))
+    changed = fit(small_gan(generator_optimizer=partial(Harmonic, weight_decay=0.1)), 3, ckpt_path=tmp_path / "2.ckpt")
+    (group,) = changed.optimizers[0].param_groups
+    assert (group["k"], group["weight_decay"]) == (3, 0.1)
+
+
 def read_best(run: Path) -> int | None:
     path = run / "checkpoints" / "best.ckpt"
     return read_checkpoint(path)["global_step"] if path.exists() else None
