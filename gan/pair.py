@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gan.description import build, changes, describe
 from gan.images import to_uint8
 from gan.losses import Loss
+from gan.modes import evaluating
 from gan.networks import Discriminator, Generator
 from gan.norms import Norm, normalize
 from gan.randomness import MAX_SEED
@@ -87,14 +88,10 @@ class Pair(LightningModule):
     @torch.no_grad()
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Map latent vectors (N, latent_dim) and labels (N,) to images (N, C, H, W) in [-1, 1], in evaluation mode."""
-        sampler, training = self.sampler, self.sampler.training
-        sampler.eval()
-        try:
+        with evaluating(self.sampler) as sampler:
             images: Tensor = sampler.forward(  # not what `compile` made of it for training's batches
                 z.to(self.device, self.weights_dtype), None if labels is None else labels.to(self.device)
             )
-        finally:
-            sampler.train(training)
         return images
 
     def sample(self, n: int, labels: Labels | None = None, *, seed: int | None = None, start: int = 0) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import convnorm
 from convnorm.spectra import operator_norm
+from gan.modes import evaluating
 from gan.module import GAN
 
 WATCHED = nn.Linear, nn.Conv2d, nn.ConvTranspose2d, convnorm.ConvNorm
@@ -78,11 +79,10 @@ def _input_sizes(network: nn.Module, x: Tensor) -> dict[str, tuple[int, ...]]:
         return lambda layer, inputs: sizes.update({name: tuple(inputs[0].shape[2:])})
 
     hooks = [layer.register_forward_pre_hook(look(name)) for name, layer in _layers(network)]
-    training = network.training
     try:
-        network.eval().forward(x, torch.zeros(1, dtype=torch.long, device=x.device))
+        with evaluating(network):
+            network.forward(x, torch.zeros(1, dtype=torch.long, device=x.device))
     finally:
-        network.train(training)
         for hook in hooks:
             hook.remove()
     return sizes

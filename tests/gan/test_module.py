@@ -7,6 +7,7 @@ from pytorch_lightning import Callback
 from torch.nn import functional as F
 from training import differences, fit, small_gan, small_networks
 
+from gan.callbacks.spectra import operator_norms
 from gan.data import Digits
 from gan.images import to_float, to_uint8
 from gan.losses import R1, WGANGP, Hinge, Loss, NonSaturating
@@ -266,6 +267,18 @@ def test_sampling_leaves_the_training_alone():
     assert module.generator.training
     assert differences(state, module.state_dict()) == 0
     assert torch.equal(random_state, torch.get_rng_state())
+
+
+def test_what_is_frozen_in_evaluation_mode_stays_so():
+    """A look at the networks is none of the training's business: the mode of every single module comes back."""
+    module = small_gan(generator_norms=[Batch()], discriminator_norms=[Batch()])
+    module.generator.ups.eval()
+    module.discriminator.downs[0].eval()
+    modes = [each.training for each in module.modules()]
+    module.sample(4)
+    assert [each.training for each in module.modules()] == modes
+    assert dict(operator_norms(module.discriminator, torch.zeros(1, 1, 32, 32)))
+    assert [each.training for each in module.modules()] == modes
 
 
 def conditional():
