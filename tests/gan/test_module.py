@@ -231,6 +231,25 @@ def test_channels_last_and_bf16_train_as_the_plain_form(architecture, precision)
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
 
 
+def test_the_loss_is_of_logits_in_the_precision_of_the_weights():
+    class Spy(Hinge):
+        def __init__(self):
+            self.seen = set()
+
+        def discriminator(self, real, fake):
+            self.seen |= {real.dtype, fake.dtype}
+            return super().discriminator(real, fake)
+
+        def generator(self, fake):
+            self.seen.add(fake.dtype)
+            return super().generator(fake)
+
+    for precision, dtype in {"bf16-mixed": torch.float32, "64-true": torch.float64}.items():
+        module = small_gan(loss=Spy())
+        fit(module, 1, precision=precision)
+        assert module.loss.seen == {dtype}
+
+
 def test_conditional_training_feeds_labels_to_both_networks():
     generator, _ = small_networks("sngan_resnet")
     _, discriminator = small_networks("sngan_resnet")
