@@ -16,7 +16,7 @@ from gan.networks import Discriminator, Generator
 from gan.norms import Norm
 from gan.optimizers import LinearDecay, Optimizer, Saved, adam, check_states, make_optimizer, settings_of
 from gan.pair import Pair
-from gan.randomness import Stream, integers, normal, rng, uniform
+from gan.randomness import Stream, integers, normal, rng, seed_torch, uniform
 from gan.runs import Protocol, RunLogger
 from gan.strategy import GANStrategy, average_gradients
 from gan.watch import Watch
@@ -124,6 +124,8 @@ class GAN(Pair):
             FloatingPointError: if a loss or the weights are not finite any more.
         """
         self.watch.begin(self.trainer.global_step + 1)
+        position = self.trainer.global_step, self.trainer.global_rank
+        seed_torch(self.device, self.seed, Stream.NETWORKS, *position)
         images, labels = batch
         watched: dict[str, Tensor] = {}
         updates = zip(images.chunk(self.discriminator_steps), labels.chunk(self.discriminator_steps), strict=True)

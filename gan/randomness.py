@@ -23,6 +23,7 @@ class Stream(IntEnum):
     MIX = 4  # interpolation weights of the gradient penalties; position as NOISE
     SAMPLES = 5  # z of samples for evaluation; position: (block of samples,)
     SAMPLE_LABELS = 6  # y of such samples; position as SAMPLES
+    NETWORKS = 7  # what networks draw by themselves, as dropout does; position: (generator step, process)
 
 
 MAX_SEED = 2**32 - 1
@@ -34,6 +35,17 @@ def rng(seed: int, stream: Stream, *position: int) -> np.random.Generator:
     NumPy's `SeedSequence` hashes the tuple. Always drawn on the CPU, the numbers are the same for every device.
     """
     return np.random.default_rng((seed, int(stream), *position))
+
+
+def seed_torch(device: torch.device, seed: int, stream: Stream, *position: int) -> None:
+    """Let torch's own generators, the host's and a device's, go on from a position: dropout draws from them.
+
+    Not `torch.manual_seed`, which is for all devices: where CUDA is not in use it takes a millisecond.
+    """
+    number = int(rng(seed, stream, *position).integers(2**63))
+    torch.default_generator.manual_seed(number)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(number)
 
 
 def normal(generator: np.random.Generator, *shape: int) -> Tensor:

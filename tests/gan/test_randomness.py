@@ -1,6 +1,9 @@
-import pytest
+from types import SimpleNamespace
 
-from gan.randomness import Stream, integers, normal, rng, uniform
+import pytest
+import torch
+
+from gan.randomness import Stream, integers, normal, rng, seed_torch, uniform
 
 # A stream, its number, and the first integers below 1000 that NumPy's generator of (7, that number, 3, 1) draws
 DRAWN = [
@@ -11,6 +14,7 @@ DRAWN = [
     (Stream.MIX, 4, [193, 314, 324, 850]),
     (Stream.SAMPLES, 5, [859, 725, 306, 132]),
     (Stream.SAMPLE_LABELS, 6, [721, 70, 823, 808]),
+    (Stream.NETWORKS, 7, [237, 290, 691, 10]),
 ]
 
 
@@ -28,3 +32,16 @@ def test_normal_numbers_never_change():
 
 def test_every_stream_is_tested():
     assert [stream for stream, _, _ in DRAWN] == list(Stream)
+
+
+def test_torch_goes_on_from_a_position_on_the_host_and_the_device(monkeypatch):
+    seeds = []
+    monkeypatch.setattr(torch, "get_device_module", lambda device: SimpleNamespace(manual_seed=seeds.append))
+    seed_torch(torch.device("cuda"), 7, Stream.NETWORKS, 3, 1)
+    assert seeds == [torch.initial_seed()]
+    drawn = torch.rand(2)
+    seed_torch(torch.device("cpu"), 7, Stream.NETWORKS, 3, 1)
+    assert torch.equal(torch.rand(2), drawn)
+    seed_torch(torch.device("cpu"), 7, Stream.NETWORKS, 3, 0)
+    assert not torch.equal(torch.rand(2), drawn)
+    assert len(seeds) == 1

@@ -1,6 +1,7 @@
 """Runs on the disk: what they leave, and that they continue exactly."""
 
 import json
+import os
 from functools import partial
 from pathlib import Path
 
@@ -8,12 +9,14 @@ import pytest
 import torch
 from pytorch_lightning import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from training import fit, small_gan
+from torch import nn
+from training import fit, small_gan, together
 
 import gan
 from gan.atomic import write_atomically
 from gan.callbacks import EMA, Checkpoint, Monitor, OperatorNorms, SampleGrid
 from gan.data import Digits
+from gan.module import GAN
 from gan.norms import Batch, ConditionalBatch, Conv, Spectral
 from gan.optimizers import LinearDecay
 from gan.runs import (
@@ -102,6 +105,35 @@ def test_a_killed_run_continues_bit_for_bit(tmp_path, unbroken, killed_at):
     for grid in (unbroken / "samples").iterdir():
         assert grid.read_bytes() == (run / "samples" / grid.name).read_bytes()
     assert logged(run) == logged(unbroken)
+
+
+def forgetful() -> GAN:
+    """A GAN whose discriminator forgets half of what it sees."""
+    module = small_gan()
+    module.discriminator.downs.append(ForgetHalf())
+    return module
+
+
+class ForgetHalf(nn.Dropout):
+    def forward(self, x, y):
+        return super().forward(x)
+
+
+def test_what_networks_draw_by_themselves_is_drawn_again(tmp_path):
+    whole = fit(forgetful(), 3)
+    fit(forgetful(), 1).save_checkpoint(tmp_path / "1.ckpt")
+    torch.rand(1)  # as a new process, which does not stand where the old one stood
+    run = fit(forgetful(), 3, ckpt_path=tmp_path / "1.ckpt")
+    assert_same(*({**trainer.lightning_module.state_dict()} for trainer in (whole, run)))
+
+
+def test_processes_forget_different_things(tmp_path):
+    def train() -> None:
+        fit(small_gan(), 1, processes=2)
+        (tmp_path / os.environ["RANK"]).write_text(str(torch.rand(4).tolist()))
+
+    assert together(train) == [0, 0]
+    assert (tmp_path / "0").read_text() != (tmp_path / "1").read_text()
 
 
 def logged(run: Path) -> dict[str, list[tuple[int, float]]]:
