@@ -81,6 +81,14 @@ def test_penalties_judge_an_image_as_of_its_class():
     assert float(WGANGP(weight=10.0)(Classes(), *arguments)) == pytest.approx(10 * (25 + 1) / 2)
 
 
+def test_penalties_are_computed_in_float32_at_least():
+    """The gradient of a sum of 257 pixels has the squared norm 257, which bfloat16 rounds to 256."""
+    network, images = Linear(1.0).bfloat16(), torch.zeros(1, 1, 1, 257, dtype=torch.bfloat16)
+    arguments = images, images, torch.zeros(1), torch.zeros(1)
+    assert R1(weight=2.0)(network, *arguments).item() == 257
+    assert WGANGP(weight=1.0)(network, *arguments).item() == pytest.approx((257**0.5 - 1) ** 2)
+
+
 def test_wgan_gp_looks_between_real_and_fake():
     class Spy(Linear):
         def forward(self, x, y=None):
