@@ -141,6 +141,8 @@ def test_what_combinations_apply():
     assert kinds["convs.0"] is ConvNorm
     assert hasattr(discriminator.head.linear, "parametrizations")
     assert not hasattr(discriminator.convs[0].layer, "parametrizations")
+    assert discriminator.convs[0].affine is not None
+    assert normalize(small_networks("sngan_cnn")[1], [Conv(affine=False)]).convs[0].affine is None
 
     _, discriminator = small_networks("sngan_cnn")
     normalize(discriminator, [Spectral(), Batch()])
@@ -164,6 +166,27 @@ def test_weight_norm_has_one_gain_for_each_output(layer):
     assert gain.numel() == 5
 
 
+@pytest.mark.parametrize(("norm", "groups"), [(Layer(), 1), (Instance(), 6), (Group(3), 3)])
+def test_which_activations_are_normalized_together(norm, groups):
+    """Those of an image in all its channels, in one, or in a group of neighbouring ones; then each has its gain."""
+    torch.manual_seed(0)
+    x, gain, bias = 5 + torch.randn(4, 6, 3, 2), torch.randn(6), torch.randn(6)
+    module = norm(NormSite(6))
+    module.load_state_dict({"weight": gain, "bias": bias})
+    together = x.reshape(4, groups, -1)
+    centred = together - together.mean(2, keepdim=True)
+    normalized = (centred / centred.square().mean(2, keepdim=True).sqrt()).reshape(x.shape)
+    expected = normalized * gain[:, None, None] + bias[:, None, None]
+    torch.testing.assert_close(module(x, None), expected, atol=1e-3, rtol=0)
+
+
+def test_conditional_batch_norm_starts_as_the_plain_one():
+    torch.manual_seed(0)
+    x = 5 + 3 * torch.randn(8, 6, 4, 4)
+    norm = ConditionalBatchNorm(channels=6, num_classes=3)
+    torch.testing.assert_close(norm(x, torch.arange(8) % 3), BatchNorm(6)(x))
+
+
 def test_conditional_batch_norm_by_hand():
     norm = ConditionalBatchNorm(channels=1, num_classes=2)
     with torch.no_grad():
@@ -177,6 +200,7 @@ def test_conditional_batch_norm_by_hand():
 def test_the_last_norm_of_the_conditional_resnet_is_unconditional():
     generator = normalize(small_networks("sngan_resnet")[0], [ConditionalBatch()])
     assert isinstance(generator.norm, BatchNorm)
+    assert generator.norm.affine
     assert isinstance(generator.blocks[0].norm1, ConditionalBatchNorm)
 
 
