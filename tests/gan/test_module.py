@@ -213,6 +213,13 @@ def test_learning_rates_decay_over_their_own_horizon():
     assert module.learning_rates() == {"generator": pytest.approx(0.075), "discriminator": pytest.approx(1.5e-4)}
 
 
+def test_optimizers_are_of_the_papers_settings_and_fused_unless_the_configuration_chooses():
+    chosen = {"discriminator_optimizer": lambda parameters: torch.optim.Adam(parameters, foreach=True)}
+    (ours,), (theirs,) = (optimizer.param_groups for optimizer in fit(small_gan(**chosen), 1).optimizers)
+    assert (ours["lr"], ours["betas"], ours["fused"]) == (2e-4, (0.0, 0.9), True)
+    assert (theirs["lr"], theirs["betas"], theirs["fused"], theirs["foreach"]) == (1e-3, (0.9, 0.999), None, True)
+
+
 @pytest.mark.parametrize("architecture", ["dcgan", "sngan_cnn", "sngan_resnet"])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_channels_last_and_bf16_train_as_the_plain_form(architecture, precision):
