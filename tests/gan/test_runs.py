@@ -4,6 +4,7 @@ import json
 import os
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -150,6 +151,21 @@ def test_steps_are_one_number_everywhere(unbroken):
     assert [step for step, _ in logged(unbroken)["loss/generator"]] == [1, 2, 3, 4, 5, 6]
     assert sorted(path.name for path in (unbroken / "samples").iterdir())[-1] == "step_00000006.png"
     assert [line["step"] for line in lines(unbroken) if any("operator_norm" in name for name in line)] == [0, 3, 6]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_speed_is_of_all_real_images_since_the_last_line(tmp_path, monkeypatch, processes):
+    """Two steps of two updates with 8 images take 4 s, then 2 s."""
+    clock = SimpleNamespace(perf_counter=iter([0.0, 4.0, 6.0]).__next__)
+    monkeypatch.setattr("gan.callbacks.monitor.time", clock)
+
+    def train() -> None:
+        logger = RunLogger(str(tmp_path), "x")
+        fit(small_gan(discriminator_steps=2), 4, [Monitor(every_n_steps=2)], logger=logger, processes=processes)
+
+    assert together(train, processes) == [0] * processes
+    logged = (tmp_path / "x" / "version_0" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["images_per_second"] for line in logged] == [8, 16]
 
 
 def test_the_decay_follows_the_generator_steps(unbroken):
