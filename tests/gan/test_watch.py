@@ -134,6 +134,15 @@ def test_a_wish_is_known_to_all_who_look():
     assert watch.stop
 
 
+def test_a_look_keeps_what_was_decided_and_nothing_else():
+    watch = Watch()
+    watch.stop = True  # an evaluation gave way
+    watch.note_loss("generator", watch.passenger(torch.tensor(2.0)))  # when nobody wished it any more
+    watch.check()
+    assert watch.stop
+    assert not watch._notes, "they would pile up over the training"
+
+
 @pytest.mark.slow
 def test_two_processes_stop_in_the_same_step(tmp_path):
     """One process alone has the bad number."""
