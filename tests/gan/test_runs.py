@@ -297,7 +297,7 @@ def read_best(run: Path) -> int | None:
 @pytest.mark.parametrize("lower_is_better", [True, False])
 def test_best_checkpoint_follows_the_metric(tmp_path, lower_is_better):
     class Metric(Callback):
-        values = 9.0, None, 7.0, float("nan"), 2.0, None
+        values = 9.0, None, 7.0, float("nan"), 2.0, 2.0
 
         def __init__(self):
             self.before = []
@@ -315,8 +315,8 @@ def test_best_checkpoint_follows_the_metric(tmp_path, lower_is_better):
     checkpoint = Checkpoint(every_n_steps=5, keep=0, monitor="fd", lower_is_better=lower_is_better)
     fit(small_gan(), 5, [metric, checkpoint], logger=logger)
     run = Path(logger.log_dir)
-    assert metric.before == [None, 0, 2, 2]  # at steps 0, 2, 3 and 4: step 1 has no value of its own
-    assert read_best(run) == 4
+    assert metric.before == [None, 0, 2, 2, 4]  # at steps 0, 2, 3, 4 and 5: step 1 has no value of its own
+    assert read_best(run) == 4  # step 5 is no better
     assert sorted(checkpoints(run)) == [0, 5]
     with pytest.raises(ValueError, match=r"monitor must be a metric of this run \(fd\), got 'fid'"):
         fit(small_gan(), 1, [Metric(), Checkpoint(monitor="fid")], logger=RunLogger(str(tmp_path), "x"))
@@ -366,6 +366,7 @@ def test_conditional_grids_have_a_class_a_column(tmp_path):
 
     picture = Image.open(Path(logger.log_dir, "samples", "step_00000001.png"))
     grid = torch.tensor(list(picture.getdata())).view(70, 104)
+    assert torch.equal(grid[36:68, 36:68].byte(), asked[4, 0])
     assert torch.equal(grid[36:68, 70:102].byte(), asked[5, 0])
 
 
