@@ -81,7 +81,7 @@ def kept(
             made[key] = constants
         return made[key]
 
-    @torch.compiler.assume_constant_result
+    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
     def get_for_graph(grid: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Constants:
         # Parameters, since their sizes are numbers for a compiler even where it was asked for symbols.
         constants = get(Geometry(*grid), dtype, device)
