@@ -25,7 +25,7 @@ from gan.metrics import Evaluation
 from gan.module import GAN
 from gan.precision import fastest_precision
 from gan.randomness import MAX_SEED
-from gan.runs import RunLogger, changes_since, checkpoint_path, newest_checkpoint, newest_run
+from gan.runs import RunLogger, changes_since, checkpoint_path, experiment_folder, newest_checkpoint, newest_run
 from gan.strategy import use_as_default
 
 SUBCOMMANDS = "fit", "validate", "test", "predict"
@@ -115,7 +115,7 @@ class CLI(LightningCLI):
         if config.ckpt_path is None and self.subcommand != "fit" and not self._scores_images(config):
             raise ValueError(f"{self.subcommand} needs --ckpt_path: a checkpoint file, or `last`")
         if config.ckpt_path == "last":
-            run = newest_run(Path(config.trainer.default_root_dir, config.experiment))
+            run = newest_run(experiment_folder(config.trainer.default_root_dir, config.experiment))
             self._continue_run, self._from_step = run, newest_checkpoint(run)
             config.ckpt_path = str(checkpoint_path(run, self._from_step))
             _say_once(f"the last checkpoint is {config.ckpt_path}")

@@ -12,6 +12,7 @@
 
 import json
 import math
+import os
 import re
 import shutil
 import zipfile
@@ -43,6 +44,11 @@ def run_folder(trainer: Trainer) -> Path | None:
     Unlike `trainer.log_dir` this is no collective: it may be asked for by one process alone.
     """
     return next((Path(logger.log_dir) for logger in trainer.loggers if isinstance(logger, RunLogger)), None)
+
+
+def experiment_folder(root: str, experiment: str) -> Path:
+    """Return where the runs of an experiment lie. `~` and variables of the environment stand for what they mean."""
+    return Path(os.path.expanduser(os.path.expandvars(os.path.join(root, experiment))))
 
 
 def checkpoint_path(run: Path, step: int) -> Path:
@@ -158,6 +164,11 @@ class RunLogger(TensorBoardLogger):
         purge = None if continue_run is None else from_step + 1
         super().__init__(root, experiment, version, default_hp_metric=False, purge_step=purge)
         self._last_step = None if continue_run is None else from_step
+
+    @property
+    def root_dir(self) -> str:
+        """The folder of the experiment. Lightning expands `~` in `log_dir` alone, so it would count elsewhere."""
+        return str(experiment_folder(self.save_dir, self.name))
 
     @property
     @rank_zero_experiment

@@ -203,6 +203,20 @@ def test_a_checkpoint_file_starts_a_new_version_and_does_not_override_the_comman
     assert gan.load(branch).seed == 8
 
 
+def test_the_home_folder_is_one_place(train, monkeypatch, tmp_path):
+    """Versions are counted and continued where the runs lie, whichever folder the command is given in."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USED", "gan")
+    there = ["--trainer.default_root_dir=~/runs", "--experiment=$USED"]
+    for _ in range(2):
+        train(*small("--trainer.max_steps=1", *there))
+    with pytest.warns(UserWarning, match="trainer.max_steps was 1, is 2"):
+        train(*small("--trainer.max_steps=2", *there, "--ckpt_path=last"))
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    found = {path.name: sorted(checkpoints(path)) for path in (tmp_path / "home" / "runs" / "gan").iterdir()}
+    assert found == {"version_0": [0, 1], "version_1": [1, 2]}
+
+
 def test_a_changed_configuration_is_said_and_holds(train):
     """Of the optimizers too, whose settings a checkpoint brings along with their moments."""
     runs = train(*small("--trainer.max_steps=2"))
