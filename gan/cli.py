@@ -105,6 +105,8 @@ class CLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Find out what is left open: accelerator and precision, and what `--ckpt_path last` means."""
         config = self.config[self.subcommand]
+        if config.trainer.default_root_dir is None:
+            raise ValueError("trainer.default_root_dir must be a folder, got null")
         config.trainer.accelerator = chosen_accelerator(config.trainer.accelerator)
         if config.trainer.precision is None and config.trainer.plugins is None:
             config.trainer.precision = fastest_precision(config.trainer.accelerator)
@@ -119,8 +121,10 @@ class CLI(LightningCLI):
             self._continue_run, self._from_step = run, newest_checkpoint(run)
             config.ckpt_path = str(checkpoint_path(run, self._from_step))
             _say_once(f"the last checkpoint is {config.ckpt_path}")
-        elif config.ckpt_path is not None and not Path(config.ckpt_path).is_file():
-            raise FileNotFoundError(f"--ckpt_path: there is no file {config.ckpt_path}")
+        elif config.ckpt_path is not None:
+            config.ckpt_path = os.path.expanduser(config.ckpt_path)
+            if not Path(config.ckpt_path).is_file():
+                raise FileNotFoundError(f"--ckpt_path: there is no file {config.ckpt_path}")
         if config.ckpt_path is not None and self.subcommand == "fit":
             self._say_what_changed(Path(config.ckpt_path), config)
 

@@ -33,7 +33,7 @@ class Pictures(Callback):
                 raise ValueError(f"pictures: {name} must be at least 1, got {value}")
         if seed < 0:
             raise ValueError(f"pictures: seed must be at least 0, got {seed}")
-        self.path = None if path is None else Path(path)
+        self.path = None if path is None else Path(path).expanduser()
         self.rows, self.columns, self.seed = rows, columns, seed
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

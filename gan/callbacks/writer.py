@@ -30,7 +30,7 @@ class SampleWriter(Callback):
             raise ValueError(f"samples: num_samples must be at least 1, got {num_samples}")
         if seed < 0:
             raise ValueError(f"samples: seed must be at least 0, got {seed}")
-        self.path, self.num_samples, self.seed = Path(path), num_samples, seed
+        self.path, self.num_samples, self.seed = Path(path).expanduser(), num_samples, seed
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse to write among what is there already."""

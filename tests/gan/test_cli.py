@@ -91,6 +91,7 @@ ERRORS = [
         "model.decay.end: the learning rates are 0 from generator step 3",
     ),
     (["--data=Folder"], "data: the following arguments are required: root"),
+    (["--trainer.default_root_dir=null"], "trainer.default_root_dir must be a folder, got null"),
     (["--trainer.logger=false"], "trainer.enable_checkpointing=false trains without"),
     (["--model.generator_norms=null"], "model.generator_norms: expected list, got None"),
     (["--trainer.precision=17"], "trainer.precision: expected 64, 32, 16 or"),
@@ -352,6 +353,17 @@ def test_predict_draws_pictures(train, tmp_path, capsys):
         train("predict", *arguments, "--samples.path=others")
     assert "--pictures.path: drawn exists already" in capsys.readouterr().err
     assert not (tmp_path / "others").exists()
+
+
+def test_paths_may_begin_with_the_home_folder(train, monkeypatch, tmp_path):
+    """A folder called `~` would be hard to be rid of."""
+    run = train(*small("--trainer.max_steps=1")) / "quickstart" / "version_0"
+    monkeypatch.setenv("HOME", str(run))
+    drawn = "--samples.path=~/written", "--samples.num_samples=1", "--pictures.path=~/drawn"
+    train("predict", *small("--ckpt_path=~/checkpoints/step_00000001.ckpt", *drawn)[1:])
+    assert (run / "written" / "00000000.png").exists()
+    assert (run / "drawn" / "grid.png").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
 def test_a_run_keeps_its_folder_whatever_else_logs(train):
