@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
+
 _UNFINISHED = ".tmp"
 
 
@@ -28,6 +30,20 @@ def write_atomically(path: Path, write: Callable[[Any], None]) -> None:
     finally:
         with suppress(OSError):  # renamed already; or the file system is read-only, and it was never there
             temporary.unlink()
+
+
+def save_tensors(content: dict[str, Any], file: Any) -> None:
+    """Write tensors and plain values into an open file.
+
+    Raises:
+        OSError: if it cannot be written. torch's writer covers it up: that the disk is full, say.
+    """
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def remove_unfinished(folder: Path) -> None:

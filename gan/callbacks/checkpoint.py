@@ -4,13 +4,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint as LightningCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 
-from gan.atomic import remove_unfinished, write_atomically
+from gan.atomic import remove_unfinished, save_tensors, write_atomically
 from gan.module import GAN
 from gan.runs import CHECKPOINTS, checkpoint_path, checkpoints, read_checkpoint, run_folder
 
@@ -144,17 +143,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write beside the target, force it to the disk, then rename."""
-        write_atomically(Path(path), lambda file: _write(checkpoint, file))
+        write_atomically(Path(path), lambda file: save_tensors(checkpoint, file))
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
         """Read a file that is whole, whatever Lightning says of devices and pickles."""
         return read_checkpoint(Path(path))
-
-
-def _write(checkpoint: dict[str, Any], file: Any) -> None:
-    try:
-        torch.save(checkpoint, file)
-    except RuntimeError as error:  # torch's writer covers up what the file itself said: that the disk is full
-        if isinstance(error.__context__, OSError):
-            raise error.__context__ from None
-        raise

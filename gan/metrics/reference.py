@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
 
+from gan.atomic import save_tensors
 from gan.metrics.content import content_hash
 from gan.metrics.protocol import package_versions
 from gan.metrics.statistics import Sums
@@ -58,7 +59,7 @@ def save(file: Path, sums: Sums) -> None:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".") as folder:  # goes whatever happens
             part = Path(folder, file.name)
             with open(part, "wb") as opened:
-                torch.save(stored, opened)
+                save_tensors(stored, opened)
                 opened.flush()
                 os.fsync(opened.fileno())
             os.replace(part, file)

@@ -1,7 +1,10 @@
+import resource
+import signal
 import threading
 
 import pytest
 import torch
+from training import forked
 
 from gan.metrics import reference
 from gan.metrics.frechet import Gaussian
@@ -80,12 +83,14 @@ def test_a_folder_that_cannot_be_written_is_only_warned_of(monkeypatch, tmp_path
         reference.save(reference.cache_file("x"), SUMS)
 
 
-def test_a_full_disk_is_only_warned_of_and_leaves_nothing(monkeypatch, cache):
-    def full_disk(stored, file):
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
+def test_a_full_disk_is_only_warned_of_and_leaves_nothing(capfd):
+    """In a process of its own: the limit cannot be taken back."""
 
-    monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.warns(UserWarning, match="could not be kept in .*No space left on device"):
-        reference.save(reference.cache_file("x"), SUMS)
-    assert list(cache.iterdir()) == []
+    def save():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        with pytest.warns(UserWarning, match="could not be kept in .*File too large"):
+            reference.save(reference.cache_file("x"), SUMS)
+
+    assert forked(save) == 0, capfd.readouterr().err
+    assert not list(reference.cache_folder().iterdir())
