@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -217,6 +218,7 @@ def main() -> None:
     keep_freed_memory()
     _default_to_fit()
     _silence_lightning()
+    threading.excepthook = _leave_the_disk_to_the_training
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # in one line too
     try:
         CLI()
@@ -242,6 +244,12 @@ def _silence_lightning() -> None:
     warnings.filterwarnings("ignore", ".*module\\(s\\) in eval mode")  # the averaged generator is
     warnings.filterwarnings("ignore", ".*LeafSpec")  # Lightning 2.6.6 on torch 2.14
     warnings.filterwarnings("ignore", ".*predict returned None")  # the samples are on the disk by then
+
+
+def _leave_the_disk_to_the_training(error: threading.ExceptHookArgs) -> None:
+    """Print no traceback of TensorBoard's thread when the disk is full: the training gets the same error."""
+    if not issubclass(error.exc_type, OSError):
+        threading.__excepthook__(error)
 
 
 def _seed(seed: bool | int) -> int:

@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from gan.callbacks.samples import grid, png, tile
+from gan.callbacks.samples import grid, tile, write_png
 from gan.callbacks.writer import check_vacant
 from gan.images import to_uint8
 from gan.module import GAN
@@ -46,10 +46,9 @@ class Pictures(Callback):
         assert isinstance(pl_module, GAN)
         if self.path is None or not trainer.is_global_zero:
             return
-        self.path.mkdir(parents=True, exist_ok=True)
         ways = interpolations(pl_module, self.rows, self.columns, self.seed)
-        (self.path / "grid.png").write_bytes(png(grid(pl_module, self.rows, self.columns, self.seed)))
-        (self.path / "interpolations.png").write_bytes(png(tile(ways.cpu(), self.columns)))
+        write_png(self.path / "grid.png", grid(pl_module, self.rows, self.columns, self.seed))
+        write_png(self.path / "interpolations.png", tile(ways.cpu(), self.columns))
         trainer.print(f"grid.png and interpolations.png of the {pl_module.weights_name} weights are in {self.path}")
 
 

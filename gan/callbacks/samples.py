@@ -2,6 +2,7 @@
 
 import io
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
+from gan.atomic import write_atomically
 from gan.module import GAN
 from gan.networks import Generator
 from gan.runs import run_folder
@@ -51,8 +53,7 @@ class SampleGrid(Callback):
         if (run := run_folder(trainer)) is None:
             return
         image = grid(pl_module, self.rows, self.columns)
-        (run / "samples").mkdir(parents=True, exist_ok=True)
-        (run / "samples" / f"step_{trainer.global_step:08d}.png").write_bytes(png(image))
+        write_png(run / "samples" / f"step_{trainer.global_step:08d}.png", image)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("samples", image, trainer.global_step)
@@ -75,6 +76,12 @@ def tile(images: Tensor, columns: int) -> Tensor:
         left = gap + number % columns * (width + gap)
         grid[:, top : top + height, left : left + width] = image
     return grid
+
+
+def write_png(path: Path, image: Tensor) -> None:
+    """Write a uint8 image (1 or 3, H, W) to a PNG file, which is whole or not there."""
+    content = png(image)
+    write_atomically(path, lambda file: file.write(content))
 
 
 def png(image: Tensor) -> bytes:

@@ -86,4 +86,8 @@ def _writing(path: Path) -> Iterator[Write]:
 
 def _write_file(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    try:
+        path.write_bytes(content)
+    except OSError:
+        path.unlink(missing_ok=True)  # half of an image is none
+        raise

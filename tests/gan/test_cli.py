@@ -3,7 +3,10 @@
 import json
 import random
 import re
+import resource
+import signal
 import sys
+import threading
 import zipfile
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from training import forked
 
 import gan
 from gan import cli
@@ -35,6 +39,7 @@ def train(monkeypatch, tmp_path):
     def run(*arguments: str) -> Path:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)  # not pytest's
         cli.main()
         return tmp_path / "runs"
 
@@ -392,6 +397,40 @@ def test_pictures_outlive_an_error(train):
     with pytest.raises(SystemExit):
         train(*small("--trainer.max_steps=50", *diverging))
     assert Path("runs/quickstart/version_0/samples/step_00000000.png").exists()
+
+
+def limit(size: int) -> None:
+    """Let no file grow beyond a number of bytes, as on a full disk. The limit cannot be taken back."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+EVENTS = "--trainer.callbacks=[{class_path: gan.callbacks.Monitor, init_args: {every_n_steps: 1}}]"
+GRIDS = "--trainer.callbacks=[gan.callbacks.SampleGrid]"
+
+
+@pytest.mark.parametrize("callbacks", [EVENTS, GRIDS])
+def test_a_full_disk_is_one_line(train, capfd, callbacks, tmp_path):
+    def full_disk():
+        limit(3000)
+        train(*small("--trainer.max_steps=10", "--trainer.enable_checkpointing=false", callbacks))
+
+    assert forked(full_disk) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: [Errno 27] ")
+    assert not {path.suffix for path in tmp_path.rglob("*")} & {".png", ".tmp"}
+
+
+def test_half_a_sample_is_none(train, capfd, tmp_path):
+    train(*small("--trainer.max_steps=1"))
+
+    def full_disk():
+        limit(100)
+        train("predict", *small("--ckpt_path=last", "--samples.path=written")[1:])
+
+    assert forked(full_disk) == 1
+    assert "error: [Errno 27] " in capfd.readouterr().err
+    assert not list((tmp_path / "written").iterdir())
 
 
 def test_validate_needs_to_know_what(train, capsys):
