@@ -30,6 +30,8 @@ from gan.runs import RunLogger, changes_since, checkpoint_path, experiment_folde
 from gan.strategy import use_as_default
 
 SUBCOMMANDS = "fit", "validate", "test", "predict"
+# Lightning would end well without having done anything if these were 0; `gan.module` sees to those of fit
+LIMITS = {"validate": "limit_val_batches", "test": "limit_test_batches", "predict": "limit_predict_batches"}
 TRAINER_DEFAULTS = {
     "default_root_dir": "runs",
     "max_epochs": -1,  # the data have no end: max_steps, in generator steps, says when the training is over
@@ -108,6 +110,8 @@ class CLI(LightningCLI):
         config = self.config[self.subcommand]
         if config.trainer.default_root_dir is None:
             raise ValueError("trainer.default_root_dir must be a folder, got null")
+        if (limit := LIMITS.get(str(self.subcommand))) and config.trainer[limit] == 0:
+            raise ValueError(f"trainer.{limit} must not be 0: {self.subcommand} would do nothing")
         config.trainer.accelerator = chosen_accelerator(config.trainer.accelerator)
         if config.trainer.precision is None and config.trainer.plugins is None:
             config.trainer.precision = fastest_precision(config.trainer.accelerator)

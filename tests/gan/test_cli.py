@@ -442,6 +442,14 @@ def test_validate_needs_to_know_what(train, capsys):
     assert "error: validate needs metrics, got none" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("command", "loop"), [("validate", "val"), ("test", "test"), ("predict", "predict")])
+def test_what_would_do_nothing_is_refused(train, capsys, command, loop):
+    with pytest.raises(SystemExit):
+        train(command, "--config", QUICKSTART, *SMALL, f"--trainer.limit_{loop}_batches=0")
+    said = f"error: trainer.limit_{loop}_batches must not be 0: {command} would do nothing\n"
+    assert capsys.readouterr().err == said
+
+
 def test_validate_scores_images_without_a_checkpoint(train, tmp_path, capsys):
     for number in range(70):
         image = Image.frombytes("L", (32, 32), random.Random(number).randbytes(32 * 32))
