@@ -185,6 +185,7 @@ class CLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """Run it."""
         with self._discarding_what_never_began():
+            self._interruption.take_over(self.trainer)
             super()._run_subcommand(subcommand)
             self._interruption.leave()
 

@@ -36,13 +36,19 @@ class Interruption(Callback):
         self._watch: Watch | None = None
         self._requeue_signal: int | None = None
         self._previous: dict[int, Any] = {}
-        self._children: list[Any] = []
+        self._launcher: Any = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take over the signals."""
+        """Take over the signals, if the command line has not done so."""
+        self.take_over(trainer)
+
+    def take_over(self, trainer: Trainer) -> None:
+        """Handle the signals from now on. The command line begins before Lightning starts processes and reads data."""
+        if self._previous:
+            return
         _keep_lightning_out(trainer)
         self._requeue_signal = _requeue_signal(trainer)
-        self._children = getattr(trainer.strategy.launcher, "procs", [])
+        self._launcher = trainer.strategy.launcher
         if threading.current_thread() is threading.main_thread():
             numbers = {int(signal.SIGTERM), int(signal.SIGINT), *filter(None, [self._requeue_signal])}
             self._previous = {number: signal.signal(number, self._receive) for number in numbers}
@@ -96,9 +102,10 @@ class Interruption(Callback):
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self._watch is None:
-            for child in self._children:  # that Lightning's launcher has started: they would wait for this process
+            children = getattr(self._launcher, "procs", [])
+            for child in children:  # that Lightning's launcher has started: they would wait for this process
                 child.terminate()
-            self._children.clear()  # Lightning's observer would kill this process when they end
+            children.clear()  # Lightning's observer would kill this process when they end
             self.received = number
             self.leave()
         elif not self._watch.wish:

@@ -1,10 +1,13 @@
 """The command line as users call it, in this process."""
 
 import json
+import os
 import random
 import re
 import resource
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 import zipfile
@@ -18,6 +21,7 @@ from training import forked
 
 import gan
 from gan import cli
+from gan.data import Digits
 from gan.runs import checkpoints
 
 ROOT = Path(__file__).parents[2]
@@ -389,6 +393,21 @@ def test_the_summary_says_of_which_step_a_value_is(train, capsys):
     out = capsys.readouterr().out
     assert re.search(r"  loss/generator = \S+ \(step 2\)\n", out)
     assert re.search(r"  fd_digits = \S+\n", out), "evaluated after the last step"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_data_are_prepared_leaves_nothing(train, monkeypatch, tmp_path, number):
+    monkeypatch.setattr(Digits, "prepare_data", lambda _: os.kill(os.getpid(), number))
+    assert forked(lambda: train(*small("--trainer.max_steps=1"))) == 128 + number
+    assert not list(tmp_path.rglob("version_*"))
+
+
+def test_ctrl_c_while_modules_are_imported_prints_nothing(tmp_path):
+    shutil.copy(ROOT / "train.py", tmp_path)
+    (tmp_path / "gan").mkdir()
+    (tmp_path / "gan" / "cli.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    ended = subprocess.run([sys.executable, tmp_path / "train.py"], capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, b"")
 
 
 def test_pictures_outlive_an_error(train):

@@ -179,6 +179,18 @@ def test_a_signal_to_the_process_that_was_started_ends_all(start, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="asks the kernel which processes live")
+def test_a_signal_before_the_processes_have_met_ends_all(start):
+    process = start("two", *ENDLESS)
+    while not (started := children(process)):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, output
+    time.sleep(1)
+    assert not any(map(alive, started))
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="asks the kernel which processes live")
 def test_a_process_that_is_killed_takes_the_other_down(start, tmp_path):
     process = start("two", *ENDLESS)
     wait_for_step(tmp_path / "two" / "x" / "version_0", 7, process)
