@@ -198,9 +198,15 @@ class RunLogger(TensorBoardLogger):
         """Remove the run's folder if nothing was made in it: if it holds the configuration at most."""
         run = Path(self.log_dir)
         if run.exists() and not {path.name for path in run.rglob("*") if path.is_file()} - {CONFIG}:
-            shutil.rmtree(run)
-            if not any(run.parent.iterdir()):  # nor is there another run of the experiment
-                run.parent.rmdir()
+            _remove(run)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Close the files, and remove the folder if it is empty: there was nothing to train."""
+        super().finalize(status)
+        run = Path(self.log_dir)
+        if run.exists() and not any(run.iterdir()):
+            _remove(run)
 
     def save(self) -> None:
         """Write out what is still in memory. Lightning's own writes an empty file of hyperparameters too."""
@@ -255,6 +261,12 @@ class _LateWriter(SummaryWriter):
 @rank_zero_only
 def _claim(folder: Path) -> None:
     folder.mkdir(parents=True)
+
+
+def _remove(run: Path) -> None:
+    shutil.rmtree(run)
+    if not any(run.parent.iterdir()):  # nor is there another run of the experiment
+        run.parent.rmdir()
 
 
 def _step_of(line: bytes) -> float:

@@ -289,6 +289,9 @@ def test_a_run_that_is_over_stays_as_it_is(train, capsys, bar):
     assert contents(train(*small("--trainer.max_steps=1", bar, "--ckpt_path=last"))) == before
     _, said = capsys.readouterr().out.splitlines()
     assert said == "nothing to train: the run is at generator step 1 of trainer.max_steps 1 already"
+    checkpoint = checkpoints(Path("runs", "quickstart", "version_0"))[1]
+    train(*small("--trainer.max_steps=1", bar, f"--ckpt_path={checkpoint}"))
+    assert [path.name for path in Path("runs", "quickstart").iterdir()] == ["version_0"]
 
 
 def test_last_is_the_newest_whole_checkpoint(train, capsys):
