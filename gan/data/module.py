@@ -81,8 +81,14 @@ class ImageData(LightningDataModule, ABC):
         return self._sources[split]
 
     def setup(self, stage: str) -> None:
-        """Decode the training images, if they are to lie in memory."""
+        """Decode the training images, if they are to lie in memory.
+
+        Raises:
+            ValueError: If there are none.
+        """
         if stage == "fit":
+            if "train" not in self.splits:
+                raise ValueError(f"{self.name} has no split train to learn from, only {', '.join(self.splits)}")
             self._loaded("train")
 
     def train_dataloader(self) -> TrainLoader:

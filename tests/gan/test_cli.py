@@ -157,6 +157,15 @@ def test_an_unreadable_image_is_named(train, capsys, tmp_path):
     assert "cut.png" in capsys.readouterr().err.strip().splitlines()[-1]
 
 
+def test_images_that_are_not_for_training_are_not_trained_on(train, capsys, tmp_path):
+    for split in "val", "test":
+        (tmp_path / "images" / split).mkdir(parents=True)
+        Image.new("L", (32, 32)).save(tmp_path / "images" / split / "a.png")
+    with pytest.raises(SystemExit):
+        train(*small("--data=gan.data.Folder", "--data.root=images", "--data.image_size=32", "--data.channels=1"))
+    assert capsys.readouterr().err == "error: images has no split train to learn from, only val, test\n"
+
+
 def test_norms_by_name_from_the_command_line(train):
     runs = train(*small("--trainer.max_steps=2", "--model.discriminator_norms=[Conv,Spectral]"))
     module = gan.load(runs / "quickstart" / "version_0")
