@@ -18,6 +18,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveCon
 from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
 from gan.allocator import keep_freed_memory
+from gan.atomic import write_atomically
 from gan.callbacks import AtomicCheckpointIO, Checkpoint, Interruption, Pictures, Progress, SampleWriter
 from gan.data import ImageData
 from gan.device import chosen_accelerator
@@ -26,7 +27,16 @@ from gan.metrics import Evaluation
 from gan.module import GAN
 from gan.precision import fastest_precision
 from gan.randomness import MAX_SEED
-from gan.runs import RunLogger, changes_since, checkpoint_path, experiment_folder, newest_checkpoint, newest_run
+from gan.runs import (
+    CONFIG,
+    RunLogger,
+    changes_since,
+    checkpoint_path,
+    experiment_folder,
+    newest_checkpoint,
+    newest_run,
+    run_folder,
+)
 from gan.strategy import use_as_default
 
 SUBCOMMANDS = "fit", "validate", "test", "predict"
@@ -65,10 +75,11 @@ class SaveConfig(SaveConfigCallback):
         """Do not save yet: the checkpoint may not fit."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save when a training begins."""
-        if trainer.logger is not None:
+        """Save when a training begins. The file of the run that goes on is replaced by a whole one, or stays."""
+        if (run := run_folder(trainer)) is not None and trainer.is_global_zero:
             self.config["ckpt_path"] = None  # what it started from is no part of what it is
-            super().setup(trainer, pl_module, "fit")
+            text = self.parser.dump(self.config, skip_none=False)
+            write_atomically(run / CONFIG, lambda file: file.write(text.encode()))
 
 
 class CLI(LightningCLI):
@@ -83,7 +94,6 @@ class CLI(LightningCLI):
             subclass_mode_data=True,
             parser_class=Parser,
             save_config_callback=SaveConfig,
-            save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
             trainer_defaults=TRAINER_DEFAULTS,
             auto_configure_optimizers=False,

@@ -34,6 +34,7 @@ from gan.description import changes
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
+SAMPLES = "samples"
 Protocol = Mapping[str, str | int | None]  # how values were made: all that two of them must share to be compared
 _STEP = re.compile(r"step_(\d+)\.ckpt")
 

@@ -11,7 +11,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from gan.atomic import remove_unfinished, save_tensors, write_atomically
 from gan.module import GAN
-from gan.runs import CHECKPOINTS, checkpoint_path, checkpoints, read_checkpoint, run_folder
+from gan.runs import CHECKPOINTS, SAMPLES, checkpoint_path, checkpoints, read_checkpoint, run_folder
 
 
 class Checkpoint(LightningCheckpoint):
@@ -55,7 +55,8 @@ class Checkpoint(LightningCheckpoint):
         if (run := run_folder(trainer)) is None:
             return
         if trainer.is_global_zero:
-            remove_unfinished(run / CHECKPOINTS)
+            for folder in run, run / CHECKPOINTS, run / SAMPLES:
+                remove_unfinished(folder)
         if _is_loaded(trainer, checkpoint_path(run, trainer.global_step)) and not _is_made_up_for(trainer, pl_module):
             self._at = trainer.global_step
             return

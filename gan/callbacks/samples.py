@@ -14,7 +14,7 @@ from torch import Tensor
 from gan.atomic import write_atomically
 from gan.module import GAN
 from gan.networks import Generator
-from gan.runs import run_folder
+from gan.runs import SAMPLES, run_folder
 
 
 class SampleGrid(Callback):
@@ -53,7 +53,7 @@ class SampleGrid(Callback):
         if (run := run_folder(trainer)) is None:
             return
         image = grid(pl_module, self.rows, self.columns)
-        write_png(run / "samples" / f"step_{trainer.global_step:08d}.png", image)
+        write_png(run / SAMPLES / f"step_{trainer.global_step:08d}.png", image)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("samples", image, trainer.global_step)

@@ -182,8 +182,13 @@ def test_what_a_killed_writer_left_is_removed_when_the_run_goes_on(trained, tmp_
     assert forked(killed_while_writing) == -signal.SIGKILL
     assert len(list((trained / "checkpoints").glob(".*.tmp"))) == 1
     assert sorted(checkpoints(trained)) == [0, 2, 4]
+    elsewhere = [trained / ".config.yaml.17.tmp", trained / "samples" / ".step_00000004.png.17.tmp"]
+    for path in elsewhere:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
     logger = RunLogger(str(tmp_path), "x", trained, from_step=4)
     fit(small_gan(), 5, [Checkpoint(keep=0)], logger=logger, ckpt_path=find_checkpoint(trained))
     assert sorted(path.name[:13] for path in (trained / "checkpoints").iterdir()) == [
         f"step_0000000{step}" for step in (0, 2, 4, 5)
     ]
+    assert not any(path.exists() for path in elsewhere)

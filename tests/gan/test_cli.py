@@ -452,6 +452,21 @@ def test_a_full_disk_is_one_line(train, capfd, callbacks, tmp_path):
     assert not {path.suffix for path in tmp_path.rglob("*")} & {".png", ".tmp"}
 
 
+def test_a_full_disk_keeps_the_configuration_of_a_run_that_goes_on(train, capfd):
+    run = train(*small("--trainer.max_steps=1")) / "quickstart" / "version_0"
+    before = (run / "config.yaml").read_bytes()
+    capfd.readouterr()
+
+    def full_disk():
+        limit(2000)
+        train(*small("--trainer.max_steps=2", "--ckpt_path=last"))
+
+    assert forked(full_disk) == 1
+    *_, line = capfd.readouterr().err.splitlines()
+    assert line == "error: [Errno 27] cannot be written: File too large: 'runs/quickstart/version_0/config.yaml'"
+    assert (run / "config.yaml").read_bytes() == before
+
+
 def test_half_a_sample_is_none(train, capfd, tmp_path):
     train(*small("--trainer.max_steps=1"))
 
