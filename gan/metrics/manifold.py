@@ -21,7 +21,7 @@ def nearest_distance(queries: Tensor, points: Tensor, k: int) -> Tensor:
     """Return the distance (N,) from each query (N, D) to the k-th nearest of the points (M, D)."""
     distances = queries.new_zeros(len(queries))
     for start, length in my_blocks(len(queries), BLOCK):
-        block = torch.cdist(queries[start : start + length], points)
+        block = _distances(queries[start : start + length], points)
         distances[start : start + length] = block.kthvalue(k, dim=1).values
     all_reduce(distances)
     return distances
@@ -31,10 +31,16 @@ def num_containing_balls(queries: Tensor, centers: Tensor, radii: Tensor) -> Ten
     """Return in how many of the balls around the centers (M, D), with radii (M,), each query (N, D) lies: (N,)."""
     numbers = queries.new_zeros(len(queries))
     for start, length in my_blocks(len(queries), BLOCK):
-        block = torch.cdist(queries[start : start + length], centers)
+        block = _distances(queries[start : start + length], centers)
         numbers[start : start + length] = (block <= radii).sum(1).to(numbers.dtype)
     all_reduce(numbers)
     return numbers
+
+
+def _distances(queries: Tensor, points: Tensor) -> Tensor:
+    """Return the distances (N, M), taken from the points' mean: from afar, rounding would be as large as they are."""
+    mean = points.mean(0)
+    return torch.cdist(queries - mean, points - mean)
 
 
 def ball_radii(features: Tensor, neighbors: int) -> Tensor:

@@ -51,6 +51,12 @@ def test_density_and_coverage_on_a_line():
 
 
 @pytest.mark.parametrize("score", [PrecisionRecall(), DensityCoverage()])
+def test_where_all_features_lie_does_not_matter(score):
+    fake, real = features(200, 16, seed=1, shift=1000), features(200, 16, seed=2, shift=1000)
+    assert compute(score, fake, real) == compute(score, fake - 1000, real - 1000)  # exact differences
+
+
+@pytest.mark.parametrize("score", [PrecisionRecall(), DensityCoverage()])
 def test_equal_sets_are_perfect_and_distant_ones_worthless(score):
     x = features(50)
     equal, distant = compute(score, x, x.flip(0)), compute(score, x, x + 1000)
