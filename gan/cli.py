@@ -118,30 +118,40 @@ class CLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Find out what is left open: accelerator and precision, and what `--ckpt_path last` means."""
         config = self.config[self.subcommand]
+        self._check(config)
+        config.trainer.accelerator = chosen_accelerator(config.trainer.accelerator)
+        if config.trainer.precision is None and config.trainer.plugins is None:
+            config.trainer.precision = fastest_precision(config.trainer.accelerator)
+        if config.ckpt_path is not None:
+            config.ckpt_path = str(self._find_checkpoint(config))
+            if self.subcommand == "fit":
+                self._say_what_changed(Path(config.ckpt_path), config)
+
+    def _check(self, config: Any) -> None:
+        """Refuse what would do nothing, or something else than it says."""
         if config.trainer.default_root_dir is None:
             raise ValueError("trainer.default_root_dir must be a folder, got null")
         if (limit := LIMITS.get(str(self.subcommand))) and config.trainer[limit] == 0:
             raise ValueError(f"trainer.{limit} must not be 0: {self.subcommand} would do nothing")
-        config.trainer.accelerator = chosen_accelerator(config.trainer.accelerator)
-        if config.trainer.precision is None and config.trainer.plugins is None:
-            config.trainer.precision = fastest_precision(config.trainer.accelerator)
         if config.metrics is None and self.subcommand in ("validate", "test"):
             raise ValueError(
                 f"{self.subcommand} needs metrics, got none: --config configs/metrics/inception.yaml has the papers'"
             )
         if config.ckpt_path is None and self.subcommand != "fit" and not self._scores_images(config):
             raise ValueError(f"{self.subcommand} needs --ckpt_path: a checkpoint file, or `last`")
-        if config.ckpt_path == "last":
-            run = newest_run(experiment_folder(config.trainer.default_root_dir, config.experiment))
-            self._continue_run, self._from_step = run, newest_checkpoint(run)
-            config.ckpt_path = str(checkpoint_path(run, self._from_step))
-            _say_once(f"the last checkpoint is {config.ckpt_path}")
-        elif config.ckpt_path is not None:
-            config.ckpt_path = os.path.expanduser(config.ckpt_path)
-            if not Path(config.ckpt_path).is_file():
-                raise FileNotFoundError(f"--ckpt_path: there is no file {config.ckpt_path}")
-        if config.ckpt_path is not None and self.subcommand == "fit":
-            self._say_what_changed(Path(config.ckpt_path), config)
+
+    def _find_checkpoint(self, config: Any) -> Path:
+        """Return the checkpoint that `--ckpt_path` means: a file, or the newest one of the experiment's newest run."""
+        if config.ckpt_path != "last":
+            path = Path(config.ckpt_path).expanduser()
+            if not path.is_file():
+                raise FileNotFoundError(f"--ckpt_path: there is no file {path}")
+            return path
+        run = newest_run(experiment_folder(config.trainer.default_root_dir, config.experiment))
+        self._continue_run, self._from_step = run, newest_checkpoint(run)
+        path = checkpoint_path(run, self._from_step)
+        _say_once(f"the last checkpoint is {path}")
+        return path
 
     def _say_what_changed(self, checkpoint: Path, config: Any) -> None:
         """Compare the configuration with that of the run that a checkpoint is from."""

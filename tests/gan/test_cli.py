@@ -452,6 +452,7 @@ def test_a_full_disk_is_one_line(train, capfd, callbacks, tmp_path):
     assert not {path.suffix for path in tmp_path.rglob("*")} & {".png", ".tmp"}
 
 
+@pytest.mark.filterwarnings("ignore:the configuration is not the checkpoint's")
 def test_a_full_disk_keeps_the_configuration_of_a_run_that_goes_on(train, capfd):
     run = train(*small("--trainer.max_steps=1")) / "quickstart" / "version_0"
     before = (run / "config.yaml").read_bytes()
