@@ -33,6 +33,7 @@ from gan.runs import (
     changes_since,
     checkpoint_path,
     experiment_folder,
+    find_checkpoint,
     newest_checkpoint,
     newest_run,
     run_folder,
@@ -138,15 +139,12 @@ class CLI(LightningCLI):
                 f"{self.subcommand} needs metrics, got none: --config configs/metrics/inception.yaml has the papers'"
             )
         if config.ckpt_path is None and self.subcommand != "fit" and not self._scores_images(config):
-            raise ValueError(f"{self.subcommand} needs --ckpt_path: a checkpoint file, or `last`")
+            raise ValueError(f"{self.subcommand} needs --ckpt_path: a checkpoint file, a run's folder, or `last`")
 
     def _find_checkpoint(self, config: Any) -> Path:
-        """Return the checkpoint that `--ckpt_path` means: a file, or the newest one of the experiment's newest run."""
+        """Return the checkpoint that `--ckpt_path` means: a file, the newest of a run's folder, or of the last run."""
         if config.ckpt_path != "last":
-            path = Path(config.ckpt_path).expanduser()
-            if not path.is_file():
-                raise FileNotFoundError(f"--ckpt_path: there is no file {path}")
-            return path
+            return find_checkpoint(Path(config.ckpt_path).expanduser())
         run = newest_run(experiment_folder(config.trainer.default_root_dir, config.experiment))
         self._continue_run, self._from_step = run, newest_checkpoint(run)
         path = checkpoint_path(run, self._from_step)

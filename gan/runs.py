@@ -28,7 +28,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 from torch.utils.tensorboard import SummaryWriter
 
-from gan.atomic import write_atomically
+from gan.atomic import named, write_atomically
 from gan.description import changes
 
 CONFIG = "config.yaml"
@@ -191,7 +191,8 @@ class RunLogger(TensorBoardLogger):
             line["protocol"] = dict(protocol)
             text = "  \n".join(f"{name}: {value}" for name, value in protocol.items())  # Markdown's line breaks
             self.experiment.add_text("protocol", text, step)
-        with open(Path(self.log_dir, METRICS), "a", encoding="utf-8") as file:
+        path = Path(self.log_dir, METRICS)
+        with named(path), open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     @rank_zero_only

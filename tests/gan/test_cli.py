@@ -83,7 +83,7 @@ ERRORS = [
     (["--data.batch_size=0"], "batch_size must be at least 1, got 0"),
     (["--data=gan.data.Folder", "--data.root=/nowhere"], "root '/nowhere' does not exist; a folder or a zip"),
     (["--config=/nowhere.yaml"], "File does not exist: '/nowhere.yaml'"),
-    (["--ckpt_path=/nowhere.ckpt"], "--ckpt_path: there is no file /nowhere.ckpt"),
+    (["--ckpt_path=/nowhere.ckpt"], "/nowhere.ckpt is neither a checkpoint nor the folder of a run with"),
     (["--ckpt_path=last", "--experiment=other"], "no run with a checkpoint in runs/other: nothing to continue"),
     (["--trainer.max_steps=0"], "trainer.max_steps must be at least 1 (generator steps), got 0"),
     (["--trainer.max_steps=-5"], "`max_steps` must be a non-negative integer or -1 (infinite steps). You passed in -5"),
@@ -212,11 +212,12 @@ def test_last_continues_in_the_same_folder(train):
     assert all(torch.equal(a["state_dict"][key], b["state_dict"][key]) for key in b["state_dict"])
 
 
-def test_a_checkpoint_file_starts_a_new_version_and_does_not_override_the_command_line(train):
+@pytest.mark.parametrize("given", ["checkpoints/step_00000002.ckpt", ""], ids=["file", "folder"])
+def test_a_checkpoint_starts_a_new_version_and_does_not_override_the_command_line(train, given):
     runs = train(*small("--trainer.max_steps=2", "--seed_everything=7"))
-    checkpoint = checkpoints(runs / "quickstart" / "version_0")[2]
+    path = runs / "quickstart" / "version_0" / given
     with pytest.warns(UserWarning, match="seed was 7, is 8"):
-        train(*small("--trainer.max_steps=3", f"--ckpt_path={checkpoint}", "--seed_everything=8"))
+        train(*small("--trainer.max_steps=3", f"--ckpt_path={path}", "--seed_everything=8"))
     branch = runs / "quickstart" / "version_1"
     assert sorted(checkpoints(branch)) == [2, 3]
     assert gan.load(branch).seed == 8

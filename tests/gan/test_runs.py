@@ -384,6 +384,13 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_metrics_that_cannot_be_written_are_named(tmp_path):
+    logger = RunLogger(str(tmp_path), "run")
+    Path(logger.log_dir, "metrics.jsonl").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"cannot be written: Is a directory: '.*metrics\.jsonl'"):
+        logger.log_metrics({"a": 1.0}, 1)
+
+
 def test_unreadable_checkpoints_are_named(tmp_path):
     cut = tmp_path / "cut.ckpt"
     cut.write_bytes(b"PK\x03\x04 half a file")
