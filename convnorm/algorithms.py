@@ -82,11 +82,11 @@ def _filter(layer: Convolution, x: Tensor, kernels: Tensor, spectrum: Tensor, gr
 
 
 def _mix(layer: Convolution, x: Tensor, kernels: Tensor, spectrum: Tensor, grid: Geometry) -> Tensor:
-    return _without_autocast(x, lambda x: mix(x, kernels, spectrum, plan(grid, x.dtype, x.device)))
+    return _without_autocast(x, lambda x: mix(x, kernels, spectrum, plan(tuple(grid), x.dtype, x.device)))
 
 
 def _mix_few(layer: Convolution, x: Tensor, kernels: Tensor, spectrum: Tensor, grid: Geometry) -> Tensor:
-    return _without_autocast(x, lambda x: mix_few(x, kernels, spectrum, basis(grid, x.dtype, x.device)))
+    return _without_autocast(x, lambda x: mix_few(x, kernels, spectrum, basis(tuple(grid), x.dtype, x.device)))
 
 
 def _without_autocast(x: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from convnorm.fourier import kept
+from convnorm.constants import kept
 from convnorm.geometry import Geometry
 from convnorm.gradients import by_plain_operations, gradients_with_graph
 from convnorm.layout import keep_layout
@@ -42,8 +42,9 @@ class Basis(NamedTuple):
 
 
 @kept
-def basis(grid: Geometry, dtype: torch.dtype, device: torch.device) -> Basis:
-    """Return the constants of a layer on its grid, for images in `dtype`."""
+def basis(fields: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Basis:
+    """Return the constants of a layer on its grid, whose fields these are, for images in `dtype`."""
+    grid = Geometry(*fields)
     (n, m), image, taps, window = grid.size, grid.image, grid.taps, grid.window
     of_image, of_window = ([real_basis(n, places[0]), real_basis(m, places[1])] for places in (image, window))
     kernel = torch.einsum("pfu,qgv->pqfguv", parts(n, taps[0]), parts(m, taps[1])).flatten(0, 3).flatten(1)

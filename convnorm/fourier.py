@@ -11,19 +11,15 @@ axis are the same at all frequencies f of the first, but for the one or two f th
 Letters: F frequencies of the first axis, P points; H, W an image's axes, H', W' its output's.
 """
 
-import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
+from torch import Tensor
 
 from convnorm.columns import Forms, forms, frequencies
+from convnorm.constants import kept
 from convnorm.geometry import Geometry
 from convnorm.waves import real_basis, wave
-
-KEPT = 64  # plans in memory: a network has about ten, of 100 kB for images of 32 pixels and some MB for 224
 
 
 class Block(NamedTuple):
@@ -57,39 +53,6 @@ class Plan(NamedTuple):
     synthesis: Tensor
 
 
-Constants = TypeVar("Constants", bound=tuple[Any, ...])
-
-
-def kept(
-    make: Callable[[Geometry, torch.dtype, torch.device], Constants],
-) -> Callable[[Geometry, torch.dtype, torch.device], Constants]:
-    """Keep the constants that a function makes for the next call, for compilers and exports too."""
-    made: dict[tuple[Geometry, torch.dtype, torch.device], Constants] = {}
-
-    @functools.wraps(make)
-    def get(grid: Geometry, dtype: torch.dtype, device: torch.device) -> Constants:
-        if torch.compiler.is_dynamo_compiling():
-            return get_for_graph(tuple(grid), dtype, device)
-        key = grid, dtype, device
-        if key not in made:
-            with torch.inference_mode(False), torch.device("cpu"):  # whatever the first caller's mode and default
-                constants = make(grid, dtype, device)
-            if type(constants[-1]) is not Tensor:  # but a stand-in of what traces: no numbers
-                return constants
-            if len(made) == KEPT:
-                del made[next(iter(made))]
-            made[key] = constants
-        return made[key]
-
-    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-    def get_for_graph(grid: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Constants:
-        # Parameters, since their sizes are numbers for a compiler even where it was asked for symbols.
-        constants = get(Geometry(*grid), dtype, device)
-        return tree_map_only(Tensor, lambda tensor: nn.Parameter(tensor, requires_grad=False), constants)
-
-    return get
-
-
 def split(taps: Tensor, dtype: torch.dtype) -> Tensor:
     """Return taps (k*k, ...) in `dtype`, as `Block.kernels` takes them.
 
@@ -104,8 +67,9 @@ def split(taps: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 @kept
-def plan(grid: Geometry, dtype: torch.dtype, device: torch.device) -> Plan:
-    """Return the constants of a layer on its grid, in `dtype`."""
+def plan(fields: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Plan:
+    """Return the constants of a layer on its grid, whose fields these are, in `dtype`."""
+    grid = Geometry(*fields)
     (n, m), taps, window = grid.size, grid.taps, grid.window
     image = [range(-places.start, -places.stop, -places.step) for places in grid.image]  # conjugate
     blocks = []

@@ -5,10 +5,13 @@ number of spatial axes.
 """
 
 import math
+import operator
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from convnorm.constants import kept
 
 # The least power of a frequency, relative to the mean over all of them: a spectral zero is amplified 10,000 times, not
 # infinitely. Far above what cancellation leaves in float64 and far below what the kernels of a network have.
@@ -31,47 +34,47 @@ def power_spectrum(weight: Tensor, size: Sequence[int], dilation: Sequence[int])
         The powers in float64, (O, size[0] // 2 + 1, *size[1:]), and the kernels' energy, (O,): the powers' mean over
         the whole grid, unless it is smaller than the kernel.
     """
-    lags = _autocorrelations(weight.detach().double())
-    energy = lags.flatten(1)[:, 0]
-    for axis, (k, n, d) in enumerate(zip(weight.shape[2:], size, dilation, strict=True), 1):
-        lag = torch.arange(2 * k - 1, device=weight.device)
-        place = torch.where(lag < k, lag, lag - (2 * k - 1)) * d % n
-        grid = [*lags.shape[:axis], n, *lags.shape[axis + 1 :]]
-        lags = lags.new_zeros(grid).index_add_(axis, place, lags)
+    kernels = weight.detach().double()
+    sums, places = _autocorrelations(kernels, tuple(operator.index(n) for n in size), tuple(dilation))
+    lags = sums.new_zeros(len(sums), math.prod(size)).index_add_(1, places, sums).view(-1, *size)
     spectrum: Tensor = torch.fft.rfftn(lags.movedim(1, -1), dim=_axes(len(size)))
-    return spectrum.real.movedim(-1, 1).contiguous(), energy
+    return spectrum.real.movedim(-1, 1).contiguous(), torch.linalg.vector_norm(kernels.flatten(1), dim=1).square()
 
 
-def _autocorrelations(kernels: Tensor) -> Tensor:
-    """Return the kernels' autocorrelations, summed over the input channels, (O, *(2k - 1)): lag 0 first, negative last.
+def _autocorrelations(kernels: Tensor, size: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return summands of the kernels' autocorrelations, summed over the input channels, and their places on the grid.
 
-    They are sums over pairs of taps; where there are too many of those, in large and depthwise kernels, transforms.
+    They are the products of all pairs of taps, (O, k*k*k*k); where there are too many of those, in large and depthwise
+    kernels, the sums for each lag, (O, (2k-1)^2), by transforms.
     """
-    kernel, inputs = kernels.shape[2:], kernels.shape[1]
-    size = [2 * k - 1 for k in kernel]
-    if math.prod(kernel) ** 2 * (25 + inputs) > 250 * math.prod(size) * inputs:  # what each takes, measured on a CPU
-        axes = _axes(len(size))
-        transforms = torch.view_as_real(torch.fft.rfftn(kernels, s=size, dim=axes))
-        return torch.fft.irfftn(transforms.square().sum((1, -1)), s=size, dim=axes)
+    kernel, inputs = tuple(kernels.shape[2:]), kernels.shape[1]
+    lags = [2 * k - 1 for k in kernel]
+    if math.prod(kernel) ** 2 * (25 + inputs) > 250 * math.prod(lags) * inputs:  # what each takes, measured on a CPU
+        axes = _axes(len(lags))
+        transforms = torch.view_as_real(torch.fft.rfftn(kernels, s=lags, dim=axes))
+        sums = torch.fft.irfftn(transforms.square().sum((1, -1)), s=lags, dim=axes)
+        return sums.flatten(1), _places(kernel, size, dilation, False, kernels.device)
     taps = kernels.flatten(2)
-    products = taps.transpose(1, 2) @ taps  # (O, k*k, k*k)
-    lags = products.new_zeros(len(products), math.prod(size))
-    return lags.index_add_(1, _lags_of_pairs(kernel, kernels.device), products.flatten(1)).view(-1, *size)
+    return (taps.transpose(1, 2) @ taps).flatten(1), _places(kernel, size, dilation, True, kernels.device)
+
+
+@kept
+def _places(
+    kernel: tuple[int, ...], size: tuple[int, ...], dilation: tuple[int, ...], pairs: bool, device: torch.device
+) -> Tensor:
+    """Return where on the flattened grid the lag of each pair of taps is, or each lag: 0 first, negative ones last."""
+    places = torch.zeros(1, 1, dtype=torch.long)
+    for k, n, d in zip(kernel, size, dilation, strict=True):
+        taps = torch.arange(k)
+        lags = taps[:, None] - taps if pairs else torch.cat([taps, taps[1:] - k])[:, None]
+        of_axis = lags * d % n
+        places = (places[:, None, :, None] * n + of_axis[None, :, None, :]).reshape(len(places) * len(lags), -1)
+    return places.flatten().to(device)
 
 
 def _axes(count: int) -> tuple[int, ...]:
     """Return the last axes. Of the very last `rfftn` keeps half: what is to be halved is moved there before."""
     return tuple(range(-count, 0))
-
-
-def _lags_of_pairs(kernel: Sequence[int], device: torch.device) -> Tensor:
-    """Return for each pair of taps, in row-major order, where their lag lies among the flattened (2k-1)^2."""
-    index = torch.zeros(1, 1, dtype=torch.long, device=device)
-    for k in kernel:
-        tap = torch.arange(k, device=device)
-        lag = (tap[:, None] - tap) % (2 * k - 1)
-        index = (index[:, None, :, None] * (2 * k - 1) + lag[None, :, None, :]).reshape(len(index) * k, -1)
-    return index.flatten()
 
 
 def unfold(half: Tensor, size: Sequence[int]) -> Tensor:
