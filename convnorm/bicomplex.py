@@ -10,6 +10,7 @@ Letters: F and G frequencies of the two axes; p and q the parts, real and imagin
 axes, H', W' its output's.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +19,7 @@ from torch.autograd.function import FunctionCtx
 
 from convnorm.constants import kept
 from convnorm.geometry import Geometry
-from convnorm.gradients import by_plain_operations, gradients_with_graph
+from convnorm.gradients import by_plain_operations, gradients_anew, gradients_with_graph, piece_by_piece
 from convnorm.layout import keep_layout
 from convnorm.waves import parts, real_basis
 
@@ -31,6 +32,7 @@ class Basis(NamedTuple):
         synthesis: to those rows and columns of the output that are kept, (H', F·p) and (W', q·G).
         kernel: from the kernel's taps to its bicomplex numbers, (p·q·F·G, k*k), of at least float32.
         matrix: from the parts of such a number to the matrix that multiplies by it, (4·4, 4), likewise.
+        sign: of the four parts in ``ij (a + bj + ci + dij) = d - cj - bi + aij``, (4, 1, 1, 1, 1), likewise.
         mirror: where the frequency -g of the second axis stands, for each g, (G,).
     """
 
@@ -38,6 +40,7 @@ class Basis(NamedTuple):
     synthesis: tuple[Tensor, Tensor]
     kernel: Tensor
     matrix: Tensor
+    sign: Tensor
     mirror: Tensor
 
 
@@ -59,6 +62,7 @@ def basis(fields: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> 
         ),
         kernel.to(device, exact),
         matrix.to(device, exact),
+        torch.tensor([1, -1, -1, 1]).view(4, 1, 1, 1, 1).to(device, exact),
         (-torch.arange(m // 2 + 1, device=device)) % m,
     )
 
@@ -103,8 +107,7 @@ def _preconditioned(kernel: Tensor, spectrum: Tensor, constants: Basis) -> Tenso
     """
     v = spectrum.permute(1, 2, 0).unsqueeze(2).contiguous()  # (F, N, 1, O)
     here, mirrored = v[:, : len(constants.mirror)], v[:, constants.mirror]
-    sign = kernel.new_tensor([1, -1, -1, 1]).view(4, 1, 1, 1, 1)  # ij (a + bj + ci + dij) = d - cj - bi + aij
-    return (here + mirrored) / 2 * kernel + (mirrored - here) / 2 * sign * kernel.flip(0)
+    return (here + mirrored) / 2 * kernel + (mirrored - here) / 2 * constants.sign * kernel.flip(0)
 
 
 def _product(image: Tensor, weight: Tensor, spectrum: Tensor, constants: Basis) -> Tensor:
@@ -114,10 +117,12 @@ def _product(image: Tensor, weight: Tensor, spectrum: Tensor, constants: Basis) 
 
 
 class _Product(torch.autograd.Function):
-    """`_product`, keeping only its inputs, one frequency at a time: what is at its points stays in the cache."""
+    """`_product`, keeping only its inputs; on a CPU one frequency at a time, whose points stay in the cache."""
 
     @staticmethod
     def forward(image: Tensor, weight: Tensor, spectrum: Tensor, constants: Basis) -> Tensor:
+        if not piece_by_piece(image):
+            return _product(image, weight, spectrum, constants)
         kernels = _kernels(weight, spectrum, constants).to(image.dtype)
         across, room = _both(constants.synthesis[1]), _room(image, len(weight))
         z = image.new_empty(len(image), 2, across.shape[1], image.shape[2], len(weight))
@@ -138,6 +143,9 @@ class _Product(torch.autograd.Function):
         if torch.is_grad_enabled():  # a graph of the gradient is wanted, for a gradient penalty
             z = _product(image, weight, spectrum, ctx.constants)
             return *gradients_with_graph(z, (image, weight), needed, grad), None, None
+        if not piece_by_piece(image):
+            again = functools.partial(_product, spectrum=spectrum, constants=ctx.constants)
+            return *gradients_anew(again, (image, weight), needed, grad), None, None
         return *_gradients(image, weight, spectrum, ctx.constants, grad, needed), None, None
 
 

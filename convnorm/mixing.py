@@ -5,6 +5,7 @@ those rows and columns of the output are computed that crop and stride leave. Pi
 and channels last, so that every linear map is one matrix product with all images.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from convnorm.fourier import Block, Plan, split
-from convnorm.gradients import by_plain_operations, gradients_with_graph
+from convnorm.gradients import by_plain_operations, gradients_anew, gradients_with_graph, piece_by_piece
 from convnorm.layout import keep_layout
 
 
@@ -89,13 +90,15 @@ def _apply(matrix: Tensor, x: Tensor, out: Tensor) -> None:
 
 
 class _Columns(torch.autograd.Function):
-    """`_columns`, one frequency of the first axis at a time, whose points fit in the cache.
+    """`_columns`, on a CPU one frequency of the first axis at a time, whose points fit in the cache.
 
     Only its inputs are kept for the backward pass: the points are 1.5 times as many as the pixels.
     """
 
     @staticmethod
     def forward(u: Tensor, taps: Tensor, v: Tensor, plan: Plan) -> Tensor:
+        if not piece_by_piece(u):
+            return _columns(u, taps, v, plan)
         z = u.new_empty(len(u), plan.blocks[0].synthesis.matrix.shape[1], u.shape[2], taps.shape[1])
         parts = split(taps, u.dtype)
         for f, block, kernel, scale, room in _each(u, v, plan):
@@ -116,6 +119,9 @@ class _Columns(torch.autograd.Function):
         if torch.is_grad_enabled():  # a graph of the gradient is wanted, for a gradient penalty
             z = _columns(u, taps, v, ctx.plan)
             return *gradients_with_graph(z, (u, taps), ctx.needs_input_grad[:2], grad), None, None
+        if not piece_by_piece(u):
+            again = functools.partial(_columns, v=v, plan=ctx.plan)
+            return *gradients_anew(again, (u, taps), ctx.needs_input_grad[:2], grad), None, None
         return *_gradients(u, taps, v, ctx.plan, grad, ctx.needs_input_grad), None, None
 
 

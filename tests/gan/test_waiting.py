@@ -17,7 +17,7 @@ from gan.runs import RunLogger
 from gan.watch import STEPS_BETWEEN_LOOKS, Watch
 
 aten = torch.ops.aten
-BY_OPERATION = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal, aten._unique2}
+BY_OPERATION = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal, aten._unique2, aten.lift_fresh}
 BY_METHOD = {torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.cpu}  # on the host they are no operations
 ON_THE_HOST = "gan/data/", "gan/randomness.py"  # what they look at is not on the device
 
