@@ -144,7 +144,11 @@ class CLI(LightningCLI):
     def _find_checkpoint(self, config: Any) -> Path:
         """Return the checkpoint that `--ckpt_path` means: a file, the newest of a run's folder, or of the last run."""
         if config.ckpt_path != "last":
-            return find_checkpoint(Path(config.ckpt_path).expanduser())
+            given = Path(config.ckpt_path).expanduser()
+            path = find_checkpoint(given)
+            if path != given:
+                _say_once(f"the newest checkpoint of {given} is {path}")
+            return path
         run = newest_run(experiment_folder(config.trainer.default_root_dir, config.experiment))
         self._continue_run, self._from_step = run, newest_checkpoint(run)
         path = checkpoint_path(run, self._from_step)

@@ -213,11 +213,12 @@ def test_last_continues_in_the_same_folder(train):
 
 
 @pytest.mark.parametrize("given", ["checkpoints/step_00000002.ckpt", ""], ids=["file", "folder"])
-def test_a_checkpoint_starts_a_new_version_and_does_not_override_the_command_line(train, given):
+def test_a_checkpoint_starts_a_new_version_and_does_not_override_the_command_line(train, given, capsys):
     runs = train(*small("--trainer.max_steps=2", "--seed_everything=7"))
     path = runs / "quickstart" / "version_0" / given
     with pytest.warns(UserWarning, match="seed was 7, is 8"):
         train(*small("--trainer.max_steps=3", f"--ckpt_path={path}", "--seed_everything=8"))
+    assert (f"the newest checkpoint of {path} is " in capsys.readouterr().out) == (given == "")
     branch = runs / "quickstart" / "version_1"
     assert sorted(checkpoints(branch)) == [2, 3]
     assert gan.load(branch).seed == 8
