@@ -1,7 +1,13 @@
 """What torch's autocast does to a convolution, for operations of our own."""
 
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import torch
 from torch import Tensor
+
+Gradients = TypeVar("Gradients")
 
 
 def is_enabled(x: Tensor) -> bool:
@@ -14,3 +20,19 @@ def precision(x: Tensor) -> torch.dtype:
     if is_enabled(x) and x.is_floating_point() and x.dtype != torch.float64:
         return torch.get_autocast_dtype(x.device.type)
     return x.dtype
+
+
+def without_autocast(backward: Callable[[Any, Tensor], Gradients]) -> Callable[[Any, Tensor], Gradients]:
+    """Let a backward pass keep the precisions of its forward pass where it is called with autocast on.
+
+    torch advises against that, but gradient penalties do it.
+    """
+
+    @functools.wraps(backward)
+    def run(ctx: Any, grad: Tensor) -> Gradients:
+        if not is_enabled(grad):
+            return backward(ctx, grad)
+        with torch.autocast(grad.device.type, enabled=False):
+            return backward(ctx, grad)
+
+    return run

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from convnorm.autocast import without_autocast
 from convnorm.constants import kept
 from convnorm.geometry import Geometry
 from convnorm.gradients import by_plain_operations, gradients_anew, gradients_with_graph, piece_by_piece
@@ -137,6 +138,7 @@ class _Product(torch.autograd.Function):
         ctx.constants = inputs[3]  # type: ignore[attr-defined]
 
     @staticmethod
+    @without_autocast
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         image, weight, spectrum = ctx.saved_tensors
         needed = ctx.needs_input_grad[:2]

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from torch.nn.grad import conv2d_weight
 
-from convnorm.autocast import is_enabled, precision
+from convnorm.autocast import is_enabled, precision, without_autocast
 from convnorm.geometry import CONVOLVE
 from convnorm.gradients import by_plain_operations, gradients_with_graph
 
@@ -50,6 +50,7 @@ class _Depthwise(torch.autograd.Function):
         ctx.save_for_backward(*inputs)  # type: ignore[arg-type]
 
     @staticmethod
+    @without_autocast
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         saved, needed = ctx.saved_tensors, ctx.needs_input_grad
         if torch.is_grad_enabled():  # a graph of the gradient is wanted, for a gradient penalty

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from convnorm.autocast import without_autocast
 from convnorm.fourier import Block, Plan, split
 from convnorm.gradients import by_plain_operations, gradients_anew, gradients_with_graph, piece_by_piece
 from convnorm.layout import keep_layout
@@ -114,6 +115,7 @@ class _Columns(torch.autograd.Function):
         ctx.plan = inputs[3]  # type: ignore[attr-defined]
 
     @staticmethod
+    @without_autocast
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         u, taps, v = ctx.saved_tensors
         if torch.is_grad_enabled():  # a graph of the gradient is wanted, for a gradient penalty

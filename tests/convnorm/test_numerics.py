@@ -90,6 +90,23 @@ def test_every_precision(name: str, dtype: torch.dtype) -> None:
     assert (y.double() - truth).norm() <= bound * truth.norm()
 
 
+@pytest.mark.usefixtures("algorithm")
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_gradients_that_are_asked_for_under_autocast(create_graph: bool) -> None:
+    """As a gradient penalty does: the preconditioner's own precision stays what it was."""
+    norm, x = ConvNorm(copy.deepcopy(LAYERS["k4s2"])), image(LAYERS["k4s2"]).requires_grad_()
+    asked = [x, *norm.parameters()]
+
+    def gradients(under: bool) -> tuple[Tensor, ...]:
+        with torch.autocast("cpu", torch.bfloat16):
+            y = norm(x).float().square().sum()
+        with torch.autocast("cpu", torch.bfloat16, enabled=under):
+            return torch.autograd.grad(y, asked, create_graph=create_graph)
+
+    for ours, theirs in zip(gradients(True), gradients(False), strict=True):
+        assert torch.equal(ours, theirs)
+
+
 @all_layers
 def test_autocast(name: str) -> None:
     norm = ConvNorm(copy.deepcopy(LAYERS[name]))
