@@ -124,8 +124,7 @@ class GAN(Pair):
             FloatingPointError: if a loss or the weights are not finite any more.
         """
         self.watch.begin(self.trainer.global_step + 1)
-        position = self.trainer.global_step, self.trainer.global_rank
-        seed_torch(self.device, self.seed, Stream.NETWORKS, *position)
+        seed_torch(self.device, self.seed, Stream.NETWORKS, self.trainer.global_step, self.trainer.global_rank)
         images, labels = batch
         watched: dict[str, Tensor] = {}
         updates = zip(images.chunk(self.discriminator_steps), labels.chunk(self.discriminator_steps), strict=True)

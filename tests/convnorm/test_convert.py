@@ -38,7 +38,7 @@ def test_networks_of_others(name: str) -> None:
     assert [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)] == batch_norms
     assert batch_norms
 
-    x, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 3])
+    x, labels = torch.randn(4, 3, 64, 64), torch.tensor([0, 1, 2, 3])
 
     def loss() -> Tensor:
         torch.manual_seed(1)  # of dropout

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -17,7 +16,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from training import forked
+from training import forked, limit_files
 
 import gan
 from gan import cli
@@ -432,12 +431,6 @@ def test_pictures_outlive_an_error(train):
     assert Path("runs/quickstart/version_0/samples/step_00000000.png").exists()
 
 
-def limit(size: int) -> None:
-    """Let no file grow beyond a number of bytes, as on a full disk. The limit cannot be taken back."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-
 EVENTS = "--trainer.callbacks=[{class_path: gan.callbacks.Monitor, init_args: {every_n_steps: 1}}]"
 GRIDS = "--trainer.callbacks=[gan.callbacks.SampleGrid]"
 
@@ -445,7 +438,7 @@ GRIDS = "--trainer.callbacks=[gan.callbacks.SampleGrid]"
 @pytest.mark.parametrize("callbacks", [EVENTS, GRIDS])
 def test_a_full_disk_is_one_line(train, capfd, callbacks, tmp_path):
     def full_disk():
-        limit(3000)
+        limit_files(3000)
         train(*small("--trainer.max_steps=10", "--trainer.enable_checkpointing=false", callbacks))
 
     assert forked(full_disk) == 1
@@ -461,7 +454,7 @@ def test_a_full_disk_keeps_the_configuration_of_a_run_that_goes_on(train, capfd)
     capfd.readouterr()
 
     def full_disk():
-        limit(2000)
+        limit_files(2000)
         train(*small("--trainer.max_steps=2", "--ckpt_path=last"))
 
     assert forked(full_disk) == 1
@@ -474,7 +467,7 @@ def test_half_a_sample_is_none(train, capfd, tmp_path):
     train(*small("--trainer.max_steps=1"))
 
     def full_disk():
-        limit(100)
+        limit_files(100)
         train("predict", *small("--ckpt_path=last", "--samples.path=written")[1:])
 
     assert forked(full_disk) == 1

@@ -1,6 +1,8 @@
 """What several tests of the framework need: small networks, a small data set, and a trainer that says nothing."""
 
 import os
+import resource
+import signal
 import socket
 import sys
 import traceback
@@ -92,6 +94,12 @@ def differences(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
 def forked(function: Callable[[], object]) -> int:
     """Call a function in a process of its own; return its exit code, or minus the signal that killed it."""
     return ended(start(function))
+
+
+def limit_files(size: int) -> None:
+    """Let no file of this process grow beyond a number of bytes, as on a full disk. The limit cannot be taken back."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def together(function: Callable[[], object], processes: int = 2) -> list[int]:

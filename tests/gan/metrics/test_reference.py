@@ -1,10 +1,8 @@
-import resource
-import signal
 import threading
 
 import pytest
 import torch
-from training import forked
+from training import forked, limit_files
 
 from gan.metrics import reference
 from gan.metrics.frechet import Gaussian
@@ -87,8 +85,7 @@ def test_a_full_disk_is_only_warned_of_and_leaves_nothing(capfd):
     """In a process of its own: the limit cannot be taken back."""
 
     def save():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        limit_files(20_000)
         with pytest.warns(UserWarning, match="could not be kept in .*File too large"):
             reference.save(reference.cache_file("x"), SUMS)
 
