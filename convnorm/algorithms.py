@@ -6,6 +6,7 @@ from types import EllipsisType
 from typing import TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from convnorm.autocast import is_enabled, precision
@@ -23,6 +24,7 @@ FFT_COST = 1000  # a number's way through both FFTs
 CONVOLUTION_COST = 0.4  # a convolution's operation (oneDNN's kernels against MKL's, on AMD)
 REORDER_COST = 150  # a number's way to its place in the bicomplex image
 MATRIX_COST = 85  # an entry of the kernels' bicomplex matrices, in uses of it
+NARROWEST = 16  # products of matrices with fewer columns take as long as those with so many
 
 Algorithm: TypeAlias = Callable[[Convolution, Tensor, Tensor, Tensor, Geometry], Tensor]
 
@@ -63,11 +65,14 @@ def _costs(layer: Convolution, x: Tensor, grid: Geometry) -> dict[Algorithm, flo
         return {_filter: 0}
     batch = COMPILED_BATCH if torch.compiler.is_compiling() else len(x)
     inputs, outputs, taps = layer.in_channels, layer.out_channels, math.prod(layer.kernel_size)
-    ways = len(grid.image[1]) * inputs + len(grid.window[1]) * outputs
+
+    def ways(narrowest: int) -> int:
+        return len(grid.image[1]) * max(inputs, narrowest) + len(grid.window[1]) * max(outputs, narrowest)
+
     return {
         _filter: batch * outputs * (2 * taps * inputs * CONVOLUTION_COST + FFT_COST),
-        _mix: batch * 8 * ways + 3 * inputs * outputs * (batch + 2 * taps),
-        _mix_few: batch * (4 * ways + REORDER_COST * inputs) + 8 * inputs * outputs * (batch + MATRIX_COST),
+        _mix: batch * 8 * ways(NARROWEST) + 3 * inputs * outputs * (batch + 2 * taps),
+        _mix_few: batch * (4 * ways(0) + REORDER_COST * inputs) + 8 * inputs * outputs * (batch + MATRIX_COST),
     }
 
 
@@ -101,11 +106,16 @@ def _without_autocast(x: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
 def _convolve(layer: Convolution, x: Tensor, kernels: Tensor) -> Tensor:
     """Return the layer's own output with other kernels, of a single tap."""
     weight, axes = rows(layer, kernels).to(x.dtype), kernels.dim() - 3
-    padding = 0 if layer.padding_mode != "zeros" or isinstance(layer.padding, str) else layer.padding
+    padding = () if layer.padding_mode != "zeros" or isinstance(layer.padding, str) else layer.padding
     if layer.transposed:
         extra = layer.output_padding
         return CONVOLVE_TRANSPOSED[axes](x, weight, None, layer.stride, padding, extra, layer.groups, layer.dilation)
-    return CONVOLVE[axes](x, weight, None, layer.stride, padding, 1, layer.groups)
+    if any(padding):
+        x = F.pad(x, [p for axis in reversed(padding) for p in (axis, axis)])
+    # Here and not by the convolution: with AVX2 oneDNN's gradients in such weights of fewer than 8 inputs are wrong, if
+    # they don't end the process (uxlfoundation/oneDNN#6035).
+    kept: list[slice | EllipsisType] = [slice(None, None, stride) for stride in layer.stride]
+    return CONVOLVE[axes](x[tuple([..., *kept])], weight, None, 1, 0, 1, layer.groups)
 
 
 def _convolve_fully(layer: Convolution, x: Tensor, kernels: Tensor, grid: Geometry) -> Tensor:

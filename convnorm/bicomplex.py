@@ -22,6 +22,7 @@ from convnorm.constants import kept
 from convnorm.geometry import Geometry
 from convnorm.gradients import by_plain_operations, gradients_anew, gradients_with_graph, piece_by_piece
 from convnorm.layout import keep_layout
+from convnorm.maps import Orders, apply, empty, from_columns, orders
 from convnorm.waves import parts, real_basis
 
 
@@ -71,14 +72,12 @@ def basis(fields: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> 
 def mix_few(x: Tensor, weight: Tensor, spectrum: Tensor, constants: Basis) -> Tensor:
     """Return what crop and stride leave of the preconditioned full output; the arguments are those of `mixing.mix`."""
     batch, inputs, height, width = x.shape
-    (first, second), (back, across) = constants.analysis, constants.synthesis
+    first, second = constants.analysis
     rows = first @ keep_layout(x).permute(2, 3, 0, 1).reshape(height, width * batch * inputs)
     columns = second @ rows.view(len(first), width, batch * inputs)
     image = columns.view(len(first) // 2, 2, 2, len(second) // 2, batch, inputs).permute(0, 3, 4, 1, 2, 5).flatten(3)
     product = _product if by_plain_operations() else _Product.apply
-    z = product(image, weight, spectrum, constants)
-    y = back @ z.reshape(len(first), len(across) * batch * len(weight))
-    return y.view(len(back), len(across), batch, len(weight)).permute(2, 3, 0, 1)
+    return from_columns(constants.synthesis[0], product(image, weight, spectrum, constants))
 
 
 def _kernels(weight: Tensor, spectrum: Tensor, constants: Basis) -> Tensor:
@@ -125,11 +124,13 @@ class _Product(torch.autograd.Function):
         if not piece_by_piece(image):
             return _product(image, weight, spectrum, constants)
         kernels = _kernels(weight, spectrum, constants).to(image.dtype)
-        across, room = _both(constants.synthesis[1]), _room(image, len(weight))
-        z = image.new_empty(len(image), 2, across.shape[1], image.shape[2], len(weight))
+        across, points = constants.synthesis[1], _room(image, len(weight)).points
+        z = empty(image, len(image), 2, len(across), image.shape[2], len(weight))
         for f in range(len(image)):
-            torch.bmm(_repeated(image[f]), kernels[f], out=room)
-            torch.bmm(across, _columns(room), out=z[f].flatten(2))
+            numbers = _repeated(image[f])
+            for kernel, column in zip(kernels[f].chunk(2), z[f], strict=True):
+                torch.bmm(numbers, kernel, out=points)
+                apply(across, points, column)
         return z
 
     @staticmethod
@@ -158,13 +159,17 @@ def _gradients(
     frequencies, points, batch, numbers = image.shape
     kernels = _kernels(weight, spectrum, constants).to(image.dtype) if needed[0] else None
     grad_image, grad_kernels = torch.empty_like(image), image.new_empty(frequencies, 4 * points, numbers, len(weight))
-    back, room = _both(constants.synthesis[1].T), _room(image, len(weight))
+    across, room = constants.synthesis[1], _room(image, len(weight)).maps
     for f in range(frequencies):
-        torch.bmm(back, grad[f].flatten(2), out=_columns(room))
-        if kernels is not None:
-            grad_image[f] = torch.bmm(room, kernels[f].transpose(1, 2)).view(4, points, batch, numbers).sum(0)
-        if needed[1]:
-            torch.bmm(_repeated(image[f]).transpose(1, 2), room, out=grad_kernels[f])
+        repeated, of_image = _repeated(image[f]).transpose(1, 2), []
+        for part, column in enumerate(grad[f]):
+            apply(across.T, column, room)
+            if kernels is not None:
+                of_image.append(torch.bmm(room, kernels[f].chunk(2)[part].transpose(1, 2)))
+            if needed[1]:
+                torch.bmm(repeated, room, out=grad_kernels[f].chunk(2)[part])
+        if of_image:
+            grad_image[f] = torch.cat(of_image).view(4, points, batch, numbers).sum(0)
     return (
         grad_image if needed[0] else None,
         _kernels_gradient(grad_kernels, weight.shape, spectrum, constants) if needed[1] else None,
@@ -172,20 +177,10 @@ def _gradients(
 
 
 def _repeated(numbers: Tensor) -> Tensor:
-    """Return the image's numbers of one frequency, (G, B, 4I), for each part of the product, (p·q·G, B, 4I)."""
-    return numbers.repeat(4, 1, 1)
+    """Return the image's numbers of one frequency, (G, B, 4I), for each part of the second axis, (q·G, B, 4I)."""
+    return numbers.repeat(2, 1, 1)
 
 
-def _both(matrix: Tensor) -> Tensor:
-    """Return the map of columns for both parts of the first axis."""
-    return matrix.expand(2, -1, -1)
-
-
-def _room(image: Tensor, outputs: int) -> Tensor:
-    """Return memory for the products of one frequency of the first axis, (p·q·G, B, O)."""
-    return image.new_empty(4 * image.shape[1], image.shape[2], outputs)
-
-
-def _columns(room: Tensor) -> Tensor:
-    """Return the same for maps of columns, (p, q·G, B·O)."""
-    return room.view(2, len(room) // 2, -1)
+def _room(image: Tensor, outputs: int) -> Orders:
+    """Return memory for the products of one frequency and part of the first axis, (q·G, B, O)."""
+    return orders(image, 2 * image.shape[1], image.shape[2], outputs)

@@ -11,12 +11,12 @@ axis are the same at all frequencies f of the first, but for the one or two f th
 Letters: F frequencies of the first axis, P points; H, W an image's axes, H', W' its output's.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from convnorm.columns import Forms, forms, frequencies
 from convnorm.constants import kept
 from convnorm.geometry import Geometry
 from convnorm.waves import real_basis, wave
@@ -26,16 +26,16 @@ class Block(NamedTuple):
     """The points of consecutive frequencies of the first axis, F' of them, that have all maps but one in common.
 
     Attributes:
-        analysis: from a column of the image's conjugate transform, real above imaginary part, to its points.
+        analysis: from a column of the image's conjugate transform, real above imaginary part, to its points, (P, 2W).
         kernels: for each frequency, from what `split` makes of the kernel's taps, (F', P, k*k); in half precision
             (F', P, 3k*k).
-        synthesis: whose transpose maps points to a column of the output, real above imaginary part.
+        synthesis: whose transpose maps points to a column of the output, real above imaginary part, (P, 2W').
         frequency: of the second axis, (P,).
     """
 
-    analysis: Forms
+    analysis: Tensor
     kernels: Tensor
-    synthesis: Forms
+    synthesis: Tensor
     frequency: Tensor
 
 
@@ -76,13 +76,35 @@ def plan(fields: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> P
     # The first frequency and, if N is even, that in the middle are their own conjugates.
     for real, span in (True, range(1)), (False, range(1, (n + 1) // 2)), (True, range((n + 1) // 2, n // 2 + 1)):
         if len(span):
-            second = [forms(m, places, real, dtype, device) for places in (image[1], window[1])]
+            second = [column_points(m, places, real).to(device, dtype) for places in (image[1], window[1])]
             three, one = frequencies(m, real)
             waves = wave(n, span, taps[0]), wave(m, [*three, *one], taps[1])
             frequency = torch.tensor([*three, *three, *three, *one], device=device)
             kernels = _kernel_points(*waves, len(three), dtype).to(device)
             blocks.append(Block(second[0], kernels, second[1], frequency))
     return Plan(_first_axis(n, image[0]).to(device, dtype), blocks, _first_axis(n, window[0]).T.to(device, dtype))
+
+
+def frequencies(n: int, real: bool) -> tuple[list[int], list[int]]:
+    """Return the second axis' frequencies of three points, and those of one.
+
+    Where the first axis' frequency is its own conjugate (`real`), g and -g are conjugates, and one is left out.
+    """
+    if not real:
+        return list(range(n)), []
+    return list(range(1, (n + 1) // 2)), [g for g in range(n) if 2 * g % n == 0]
+
+
+def column_points(n: int, places: range, real: bool) -> Tensor:
+    """Return the map from a column, real above imaginary part, to its points, (P, 2 places).
+
+    They are ``Xr + Xi``, ``Xr`` and ``Xi`` at the frequencies of three points, then ``Xr`` at those of one.
+    """
+    three, one = frequencies(n, real)
+    waves = wave(n, three, places) * math.sqrt((2 if real else 1) / n)
+    re, im = torch.cat([waves.real, -waves.imag], 1), torch.cat([waves.imag, waves.real], 1)
+    single = wave(n, one, places) / math.sqrt(n)
+    return torch.cat([re + im, re, im, torch.cat([single.real, -single.imag], 1)])
 
 
 def _first_axis(n: int, places: range) -> Tensor:

@@ -1,8 +1,8 @@
 """A convolution, its preconditioner and the crop in one: channels are mixed frequency by frequency, by matrix products.
 
 That takes 3 N^2 operations per image and pair of channels, where the full convolution alone takes 2 k^2 N^2, and only
-those rows and columns of the output are computed that crop and stride leave. Pixels and frequencies come first, batch
-and channels last, so that every linear map is one matrix product with all images.
+those rows and columns of the output are computed that crop and stride leave. Every linear map is a matrix product, wide
+or in batches as `maps` says.
 """
 
 import functools
@@ -17,6 +17,7 @@ from convnorm.autocast import without_autocast
 from convnorm.fourier import Block, Plan, split
 from convnorm.gradients import by_plain_operations, gradients_anew, gradients_with_graph, piece_by_piece
 from convnorm.layout import keep_layout
+from convnorm.maps import Orders, apply, empty, from_columns, ordered, orders, to_columns
 
 
 def mix(x: Tensor, weight: Tensor, spectrum: Tensor, plan: Plan) -> Tensor:
@@ -24,24 +25,18 @@ def mix(x: Tensor, weight: Tensor, spectrum: Tensor, plan: Plan) -> Tensor:
 
     Args:
         x: images, (B, I, H, W), fastest in `torch.channels_last`.
-        weight: kernels, one row per output channel, (O, I, k, k), of at least float32.
+        weight: kernels, one row per output channel, (O, I, k, k), of at least float32; fastest in the same.
         spectrum: the preconditioner, (O, N // 2 + 1, N).
         plan: the constants of the geometry, in x's dtype.
 
     Returns:
-        (B, O, H', W') in x's dtype; in memory, H' and W' come before B and O.
+        (B, O, H', W') in x's dtype; how it lies in memory depends on that.
     """
-    batch, inputs, height, width = x.shape
-    frequencies, outputs, out_height = spectrum.shape[1], len(weight), len(plan.synthesis)
-    rows = keep_layout(x).permute(2, 3, 0, 1).reshape(height, width * batch * inputs)
-    u = (plan.analysis @ rows).view(frequencies, 2 * width, batch, inputs)
-    taps = weight.permute(2, 3, 0, 1).flatten(0, 1).contiguous()  # (k*k, O, I)
+    u = to_columns(plan.analysis, keep_layout(x)).flatten(1, 2)
+    taps = ordered(weight.permute(2, 3, 0, 1).flatten(0, 1), x.dtype)  # (k*k, O, I)
     v = spectrum.permute(1, 2, 0).to(x.dtype).contiguous()  # (F, N, O)
     z = _columns(u, taps, v, plan) if by_plain_operations() else _Columns.apply(u, taps, v, plan)
-    out_width = z.shape[1] // 2
-    # In two steps: torch 2.11 takes one only for the batch that it exports with.
-    y = plan.synthesis @ z.flatten(1).view(2 * frequencies, out_width * batch * outputs)
-    return y.view(out_height, out_width, batch, outputs).permute(2, 3, 0, 1)
+    return from_columns(plan.synthesis, z.unflatten(1, (2, -1)))
 
 
 class Room(NamedTuple):
@@ -51,13 +46,11 @@ class Room(NamedTuple):
         image: (P, B, I).
         kernels: (P, O, I).
         products: (P, B, O).
-        waves: what `Forms` asks for.
     """
 
-    image: Tensor
-    kernels: Tensor
-    products: Tensor
-    waves: Tensor
+    image: Orders
+    kernels: Orders
+    products: Orders
 
 
 def _columns(u: Tensor, taps: Tensor, v: Tensor, plan: Plan) -> Tensor:
@@ -65,10 +58,10 @@ def _columns(u: Tensor, taps: Tensor, v: Tensor, plan: Plan) -> Tensor:
     parts, columns, first = split(taps, u.dtype), [], 0
     for block in plan.blocks:
         here = slice(first, first := first + len(block.kernels))
-        image = torch.einsum("pw,fwbi->fpbi", block.analysis.matrix, u[here])
+        image = torch.einsum("pw,fwbi->fpbi", block.analysis, u[here])
         kernels = torch.einsum("fpk,koi->fpio", block.kernels, parts)
         products = image @ kernels * v[here, block.frequency].unsqueeze(2)
-        columns.append(torch.einsum("pw,fpbo->fwbo", block.synthesis.matrix, products))
+        columns.append(torch.einsum("pw,fpbo->fwbo", block.synthesis, products))
     return torch.cat(columns)
 
 
@@ -77,17 +70,11 @@ def _each(u: Tensor, v: Tensor, plan: Plan) -> Iterator[tuple[int, Block, Tensor
     first, (batch, inputs), outputs = 0, u.shape[2:], v.shape[2]
     for block in plan.blocks:
         points, here = len(block.frequency), range(first, first := first + len(block.kernels))
-        waves = 2 * (points // 3) * batch * max(inputs, outputs)
-        shapes = (points, batch, inputs), (points, outputs, inputs), (points, batch, outputs), (waves,)
-        room = Room(*(u.new_empty(shape) for shape in shapes))
+        shapes = (points, batch, inputs), (points, outputs, inputs), (points, batch, outputs)
+        room = Room(*(orders(u, *shape) for shape in shapes))
         scales = v[here.start : here.stop, block.frequency].unsqueeze(2)
         for f, kernel, scale in zip(here, block.kernels, scales, strict=True):
             yield f, block, kernel, scale, room
-
-
-def _apply(matrix: Tensor, x: Tensor, out: Tensor) -> None:
-    """Apply a linear map to the first axis of x."""
-    torch.mm(matrix, x.flatten(1), out=out.flatten(1))
 
 
 class _Columns(torch.autograd.Function):
@@ -100,13 +87,13 @@ class _Columns(torch.autograd.Function):
     def forward(u: Tensor, taps: Tensor, v: Tensor, plan: Plan) -> Tensor:
         if not piece_by_piece(u):
             return _columns(u, taps, v, plan)
-        z = u.new_empty(len(u), plan.blocks[0].synthesis.matrix.shape[1], u.shape[2], taps.shape[1])
+        z = empty(u, len(u), plan.blocks[0].synthesis.shape[1], u.shape[2], taps.shape[1])
         parts = split(taps, u.dtype)
-        for f, block, kernel, scale, room in _each(u, v, plan):
-            block.analysis.points(u[f].flatten(1), room.image.flatten(1), room.waves)
-            _apply(kernel, parts, room.kernels)
-            torch.bmm(room.image, room.kernels.transpose(1, 2), out=room.products)
-            block.synthesis.columns(room.products.mul_(scale).flatten(1), z[f].flatten(1), room.waves)
+        for f, block, kernel, scale, (image, kernels, products) in _each(u, v, plan):
+            apply(block.analysis, u[f], image.maps)
+            apply(kernel, parts, kernels.maps)
+            torch.bmm(image.maps, kernels.maps.transpose(1, 2), out=products.points)
+            apply(block.synthesis.T, products.points.mul_(scale), z[f])
         return z
 
     @staticmethod
@@ -131,18 +118,20 @@ def _gradients(
     u: Tensor, taps: Tensor, v: Tensor, plan: Plan, grad: Tensor, needed: tuple[bool, ...]
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the gradients of `_columns` in u and in the taps, each if it is needed."""
-    grad_u = torch.empty_like(u) if needed[0] else None
+    grad_u = empty(u, *u.shape) if needed[0] else None
     grad_taps = torch.zeros_like(taps) if needed[1] else None
     parts = split(taps, u.dtype)
-    for f, block, kernel, scale, room in _each(u, v, plan):
-        block.synthesis.points(grad[f].flatten(1), room.products.flatten(1), room.waves)
-        room.products.mul_(scale)
+    for f, block, kernel, scale, (image, kernels, products) in _each(u, v, plan):
+        apply(block.synthesis, grad[f], products.maps)
+        products.maps.mul_(scale)
         if grad_u is not None:
-            _apply(kernel, parts, room.kernels)
-            torch.bmm(room.products, room.kernels, out=room.image)
-            block.analysis.columns(room.image.flatten(1), grad_u[f].flatten(1), room.waves)
+            apply(kernel, parts, kernels.maps)
+            torch.bmm(products.maps, kernels.maps, out=image.points)
+            apply(block.analysis.T, image.points, grad_u[f])
         if grad_taps is not None:
-            block.analysis.points(u[f].flatten(1), room.image.flatten(1), room.waves)
-            torch.bmm(room.products.transpose(1, 2), room.image, out=room.kernels)
-            grad_taps += (kernel[:, : len(taps)].T @ room.kernels.flatten(1)).view_as(taps)
+            apply(block.analysis, u[f], image.maps)
+            torch.bmm(products.maps.transpose(1, 2), image.maps, out=kernels.points)
+            of_taps = empty(u, *taps.shape)
+            apply(kernel[:, : len(taps)].T, kernels.points, of_taps)
+            grad_taps += of_taps
     return grad_u, grad_taps

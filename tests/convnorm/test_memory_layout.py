@@ -1,8 +1,11 @@
 """The order of gradients in memory."""
 
+from typing import Any, ClassVar
+
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from convnorm import ConvNorm
 from convnorm.layout import keep_layout
@@ -45,3 +48,24 @@ def test_a_layer_returns_gradients_in_the_layout_of_its_images(layout: torch.mem
     y.register_hook(found.append)
     layer(y).sum().backward()
     assert found[0].is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_no_strided_convolution_sees_single_taps(padding: int) -> None:
+    """oneDNN's weight gradient for few inputs is wrong then, channels last on CPUs with AVX2."""
+
+    class Strides(TorchDispatchMode):
+        found: ClassVar[list[list[int]]] = []
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func is torch.ops.aten.convolution.default:
+                self.found.append(args[3])
+            return func(*args, **(kwargs or {}))
+
+    layer = nn.Conv2d(4, 6, 1, stride=(2, 3), padding=padding, bias=False)
+    x = torch.randn(2, 4, 7, 7).to(memory_format=torch.channels_last)
+    with Strides() as strides:
+        y = ConvNorm(layer, affine=False)(x)
+    assert strides.found == [[1, 1]]
+    norms = layer.weight.flatten(1).norm(dim=1).view(-1, 1, 1)
+    torch.testing.assert_close(y, layer(x) / norms)
