@@ -48,6 +48,7 @@ from gan.data.sources import MemorySource
 from gan.description import build
 from gan.module import GAN
 from gan.networks import Discriminator, Generator
+from gan.precision import fastest_precision
 
 BATCH = 64
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -342,7 +343,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--precision", choices=list(PRECISIONS), default="bf16-mixed")
+    parser.add_argument("--precision", choices=list(PRECISIONS), default=fastest_precision("auto"))
     parser.add_argument("--steps", type=int, default=10, help="of each block")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--networks", nargs="*", choices=list(NETWORKS), default=list(NETWORKS))
