@@ -94,7 +94,15 @@ def _by_image(x: Tensor) -> bool:
     return not by_plain_operations() and piece_by_piece(x) and matrices_outermost(x.dtype)
 
 
-class _ToColumns(torch.autograd.Function):
+class _OfConstant(torch.autograd.Function):
+    """A linear map by a constant matrix: all that its gradient needs."""
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.matrix = inputs[1]  # type: ignore[attr-defined]
+
+
+class _ToColumns(_OfConstant):
     @staticmethod
     def forward(x: Tensor, matrix: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
@@ -103,16 +111,12 @@ class _ToColumns(torch.autograd.Function):
         return rows.view(batch, len(matrix) // 2, 2, width, channels).permute(1, 2, 3, 0, 4)
 
     @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.matrix = inputs[1]  # type: ignore[attr-defined]
-
-    @staticmethod
     @without_autocast
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return from_columns(ctx.matrix.T, grad), None
 
 
-class _FromColumns(torch.autograd.Function):
+class _FromColumns(_OfConstant):
     @staticmethod
     def forward(columns: Tensor, matrix: Tensor) -> Tensor:
         width, batch, channels = columns.shape[2:]
@@ -120,10 +124,6 @@ class _FromColumns(torch.autograd.Function):
         of_re, of_im = (matrix[:, part::2].contiguous().expand(batch, -1, -1) for part in range(2))
         y = torch.bmm(of_re, re).baddbmm_(of_im, im)
         return y.view(batch, len(matrix), width, channels).permute(0, 3, 1, 2)
-
-    @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.matrix = inputs[1]  # type: ignore[attr-defined]
 
     @staticmethod
     @without_autocast

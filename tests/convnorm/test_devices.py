@@ -9,14 +9,14 @@ from test_modules import LAYERS, image
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convnorm import ConvNorm, bicomplex, mixing
+from convnorm import ConvNorm, bicomplex, maps, mixing
 
 pytestmark = pytest.mark.usefixtures("algorithm")
 MIXING = pytest.mark.parametrize("algorithm", ["_mix", "_mix_few"], indirect=True)
 
 
 def act_as_another_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in mixing, bicomplex:
+    for module in mixing, bicomplex, maps:
         monkeypatch.setattr(module, "piece_by_piece", lambda x: False)
 
 
