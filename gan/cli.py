@@ -130,6 +130,8 @@ class CLI(LightningCLI):
 
     def _check(self, config: Any) -> None:
         """Refuse what would do nothing, or something else than it says."""
+        if not config.experiment:
+            raise ValueError("experiment must be a name, got ''")
         if config.trainer.default_root_dir is None:
             raise ValueError("trainer.default_root_dir must be a folder, got null")
         if (limit := LIMITS.get(str(self.subcommand))) and config.trainer[limit] == 0:

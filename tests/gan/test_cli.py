@@ -99,6 +99,7 @@ ERRORS = [
         "model.decay.end: the learning rates are 0 from generator step 3",
     ),
     (["--data=Folder"], "data: the following arguments are required: root"),
+    (["--experiment="], "experiment must be a name, got ''"),
     (["--trainer.default_root_dir=null"], "trainer.default_root_dir must be a folder, got null"),
     (["--trainer.logger=false"], "trainer.enable_checkpointing=false trains without"),
     (["--model.generator_norms=null"], "model.generator_norms: expected list, got None"),
