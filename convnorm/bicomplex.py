@@ -143,11 +143,10 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         image, weight, spectrum = ctx.saved_tensors
         needed = ctx.needs_input_grad[:2]
+        again = functools.partial(_product, spectrum=spectrum, constants=ctx.constants)
         if torch.is_grad_enabled():  # a graph of the gradient is wanted, for a gradient penalty
-            z = _product(image, weight, spectrum, ctx.constants)
-            return *gradients_with_graph(z, (image, weight), needed, grad), None, None
+            return *gradients_with_graph(again, (image, weight), needed, grad), None, None
         if not piece_by_piece(image):
-            again = functools.partial(_product, spectrum=spectrum, constants=ctx.constants)
             return *gradients_anew(again, (image, weight), needed, grad), None, None
         return *_gradients(image, weight, spectrum, ctx.constants, grad, needed), None, None
 

@@ -24,16 +24,17 @@ def kept(make: Make) -> Make:
     def get(*values: Any) -> Any:
         if torch.compiler.is_dynamo_compiling():
             return get_for_graph(*values)[0]
-        if values not in made:
-            with torch.inference_mode(False), torch.device("cpu"):  # whatever the first caller's mode and default
+        if (constants := made.get(values)) is None:
+            # Whatever the first caller's mode, transform (of `torch.func`, whose tensors don't outlive it) and default
+            with torch.inference_mode(False), torch._C._DisableFuncTorch(), torch.device("cpu"):
                 constants = make(*values)
             tensors = [leaf for leaf in tree_leaves(constants) if isinstance(leaf, Tensor)]
             if any(type(tensor) is not Tensor for tensor in tensors):  # stand-ins of what traces: no numbers
                 return constants
-            if len(made) == KEPT:
-                del made[next(iter(made))]
+            while len(made) >= KEPT:  # not `==` nor `del`: other threads make and drop, too
+                made.pop(next(iter(made)), None)
             made[values] = constants
-        return made[values]
+        return constants
 
     @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
     def get_for_graph(*values: Any) -> tuple[Any]:

@@ -26,11 +26,11 @@ def filter_channels(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         bias: (C,), added last.
     """
     kernel = weight.shape[2:]
-    if x.device.type != "cpu" or x.dim() != 4 or len(kernel) != 2 or by_plain_operations():
-        return CONVOLVE[len(kernel) - 1](x, weight, bias, 1, [k // 2 for k in kernel], 1, len(weight))
     if is_enabled(x):
         dtype = precision(x)
         x, weight, bias = x.to(dtype), weight.to(dtype), bias if bias is None else bias.to(dtype)
+    if x.device.type != "cpu" or x.dim() != 4 or len(kernel) != 2 or by_plain_operations():
+        return CONVOLVE[len(kernel) - 1](x, weight, bias, 1, [k // 2 for k in kernel], 1, len(weight))
     with torch.autocast(x.device.type, enabled=False):
         return _Depthwise.apply(x, weight, bias)
 
@@ -54,7 +54,7 @@ class _Depthwise(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         saved, needed = ctx.saved_tensors, ctx.needs_input_grad
         if torch.is_grad_enabled():  # a graph of the gradient is wanted, for a gradient penalty
-            return gradients_with_graph(_convolve(*saved), saved, needed, grad)
+            return gradients_with_graph(_convolve, saved, needed, grad)
         x, weight, _ = saved
         return (
             _convolve(grad, weight.flip(2, 3), None) if needed[0] else None,

@@ -16,6 +16,8 @@ from convnorm.constants import kept
 # The least power of a frequency, relative to the mean over all of them: a spectral zero is amplified 10,000 times, not
 # infinitely. Far above what cancellation leaves in float64 and far below what the kernels of a network have.
 EPS = 1e-8
+# How far from overflow a spectrum stays, so that it can be summed up.
+LARGE = 1e8
 
 
 def power_spectrum(weight: Tensor, size: Sequence[int], dilation: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -80,14 +82,17 @@ def _axes(count: int) -> tuple[int, ...]:
 def unfold(half: Tensor, size: Sequence[int]) -> Tensor:
     """Complete a spectrum to the whole grid, from (O, size[0] // 2 + 1, *size[1:]) to (O, *size): V(-f) = V(f)."""
     conjugates = half[:, 1 : (size[0] + 1) // 2].flip(_axes(len(size)))
-    return torch.cat([half, conjugates.roll([1] * (len(size) - 1), _axes(len(size) - 1))], 1)
+    if others := len(size) - 1:
+        conjugates = conjugates.roll([1] * others, _axes(others))
+    return torch.cat([half, conjugates], 1)
 
 
 def preconditioner(weight: Tensor, size: Sequence[int], dilation: Sequence[int] | None = None) -> Tensor:
     """Return the spectrum ``V_o = (sum_i |FFT_N a_oi|^2)^(-1/2)`` that makes every output channel an isometry (Eq. 4).
 
     It is a constant for autograd, as in the paper. Where a frequency has (almost) no power, V is bounded by 10^4 times
-    its value for a flat spectrum of the same energy; a kernel of zeros gets ones.
+    its value for a flat spectrum of the same energy; a kernel of zeros gets ones, as does one of
+    weights below 1e-26 unless they are float64: V would overflow.
 
     Args:
         weight: kernels, (O, I, *k). For grouped convolutions I counts the channels of a group; the weight of a
@@ -113,8 +118,9 @@ def preconditioner(weight: Tensor, size: Sequence[int], dilation: Sequence[int] 
     flat = math.prod(weight.shape[2:]) == 1
     power, energy = power_spectrum(weight, [1] * axes if flat else size, dilation)
     energy = energy.view(-1, *[1] * axes)
-    power = torch.where(energy > 0, power.maximum(EPS * energy), 1.0)
-    spectrum = power.rsqrt().to(torch.float64 if weight.dtype == torch.float64 else torch.float32)
+    dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
+    root = LARGE / torch.finfo(dtype).max
+    spectrum = torch.where(energy > root * (root / EPS), power.maximum(EPS * energy), 1.0).rsqrt().to(dtype)
     return spectrum.expand(-1, size[0] // 2 + 1, *size[1:])
 
 

@@ -40,11 +40,16 @@ def geometry(layer: Convolution, image: Sequence[int]) -> Geometry:
     """Lay a layer on its grid, for images (already extended, see `extend`) of the given size.
 
     Raises:
-        ValueError: if nothing would be left of the output.
+        ValueError: if nothing would be left of the output, or torch refuses such a padding.
     """
+    if not isinstance(layer.padding, str) and min(layer.padding) < 0:
+        raise ValueError(f"padding must not be negative, got {layer}")
+    freedom = [max(pair) for pair in zip(layer.stride, layer.dilation, strict=True)]
+    if any(extra >= most for extra, most in zip(layer.output_padding, freedom, strict=True)):
+        raise ValueError(f"output_padding must be less than stride or dilation, got {layer}")
     axis = _transposed_axis if layer.transposed else _axis
     grid = Geometry(*zip(*(axis(layer, i, h) for i, h in enumerate(image)), strict=True))
-    if not all(grid.window):
+    if not all(grid.window) or not all(image):
         raise ValueError(f"image of size {tuple(image)} is too small for {layer}")
     return grid
 

@@ -4,21 +4,22 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 
 def by_plain_operations() -> bool:
     """Return whether plain operations are wanted, in place of a backward pass by hand.
 
     A compiler fuses what it likes of them and chooses itself what to compute twice; the transforms of `torch.func`
-    (vmap, jvp and the like) apply to nothing else.
+    (vmap, jvp and the like) and `torch.autograd.forward_ad` apply to nothing else.
     """
     return torch.compiler.is_compiling() or transformed()
 
 
 def transformed() -> bool:
-    """Return whether a transform of `torch.func` is at work."""
-    # Nothing public says so; torch's own autograd.grad asks this.
-    return torch._C._are_functorch_transforms_active()
+    """Return whether a transform of `torch.func`, or forward-mode differentiation, is at work."""
+    # Nothing public says so; torch's own autograd.grad and dual levels ask these.
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def piece_by_piece(x: Tensor) -> bool:
@@ -48,16 +49,19 @@ def gradients_anew(
 
 
 def gradients_with_graph(
-    y: Tensor, inputs: Sequence[Tensor | None], needed: Sequence[bool], grad: Tensor
+    function: Callable[..., Tensor], inputs: Sequence[Tensor | None], needed: Sequence[bool], grad: Tensor
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients that can be differentiated again, as a gradient penalty asks for.
 
+    They are partial ones: one input may itself be a function of another, as in a layer that is applied twice.
+
     Args:
-        y: the output, computed from the inputs by plain operations.
-        inputs: of which some may be needed.
+        function: of the inputs, in plain operations.
+        inputs: its arguments, of which some may be needed.
         needed: whether the gradient in each is.
-        grad: the gradient in y.
+        grad: the gradient in its output.
     """
-    wanted = [tensor for tensor, need in zip(inputs, needed, strict=True) if need and tensor is not None]
-    found = iter(torch.autograd.grad(y, wanted, grad, create_graph=True))
+    aliases = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
+    wanted = [alias for alias, need in zip(aliases, needed, strict=True) if need and alias is not None]
+    found = iter(torch.autograd.grad(function(*aliases), wanted, grad, create_graph=True))
     return tuple(next(found) if need else None for need in needed)

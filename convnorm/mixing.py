@@ -105,13 +105,12 @@ class _Columns(torch.autograd.Function):
     @without_autocast
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         u, taps, v = ctx.saved_tensors
+        again, needed = functools.partial(_columns, v=v, plan=ctx.plan), ctx.needs_input_grad[:2]
         if torch.is_grad_enabled():  # a graph of the gradient is wanted, for a gradient penalty
-            z = _columns(u, taps, v, ctx.plan)
-            return *gradients_with_graph(z, (u, taps), ctx.needs_input_grad[:2], grad), None, None
+            return *gradients_with_graph(again, (u, taps), needed, grad), None, None
         if not piece_by_piece(u):
-            again = functools.partial(_columns, v=v, plan=ctx.plan)
-            return *gradients_anew(again, (u, taps), ctx.needs_input_grad[:2], grad), None, None
-        return *_gradients(u, taps, v, ctx.plan, grad, ctx.needs_input_grad), None, None
+            return *gradients_anew(again, (u, taps), needed, grad), None, None
+        return *_gradients(u, taps, v, ctx.plan, grad, needed), None, None
 
 
 def _gradients(

@@ -16,6 +16,12 @@ from convnorm.functional import preconditioner, unfold
 from convnorm.geometry import Convolution, extend, geometry, rows
 from convnorm.layout import in_layout
 
+# The parameters that torch.nn.utils.spectral_norm, prune and weight_norm put beside a weight, which a hook then sets
+OF_HOOKS = "weight_orig", "weight_g"
+INSTEAD = (
+    "ConvNorm reads the weight but never calls the layer. In place of torch.nn.utils.spectral_norm, weight_norm or "
+    "prune use torch.nn.utils.parametrizations or parametrize"
+)
 CONVOLUTIONS = nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
 FILTERS: tuple[Callable[..., nn.Module], ...] = nn.Conv1d, nn.Conv2d, nn.Conv3d
 
@@ -66,8 +72,12 @@ class ConvNorm(nn.Module):
         """Map (B, I, *H) or (I, *H) to what the layer's own shape for it is.
 
         Raises:
+            TypeError: if a hook sets the weight of the layer or the filter: neither is called.
             ValueError: if x is of another shape than that or, without autocast, of another dtype than the weight.
         """
+        for module in self.layer, self.affine:
+            if module is not None and any(name in module._parameters for name in OF_HOOKS):
+                raise TypeError(f"a hook that never runs sets the weight of {module}: {INSTEAD}")
         layer, weight = self.layer, self.layer.weight
         axes = weight.dim() - 2
         _check_images(x, layer.in_channels, weight)
@@ -95,7 +105,8 @@ class ConvNorm(nn.Module):
     @torch.no_grad()
     def _track(self, current: Tensor) -> None:
         if self.running_spectrum.numel() == 0:
-            self.running_spectrum = torch.zeros_like(current)
+            with torch.inference_mode(False):  # training comes after whatever pass is the first
+                self.running_spectrum = torch.zeros(current.shape, dtype=current.dtype, device=current.device)
         self._check_size(current.shape[1:])
         self.num_batches_tracked += 1
         weight = torch.tensor(self.momentum) if self.momentum != "cosine" else _cosine(self.num_batches_tracked)
@@ -116,7 +127,8 @@ class ConvNorm(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
         if self.momentum is not None and (saved := state_dict.get(prefix + "running_spectrum")) is not None:
-            self.running_spectrum = self.running_spectrum.new_empty(saved.shape)  # its shape is the images', not ours
+            with torch.inference_mode(False):
+                self.running_spectrum = self.running_spectrum.new_empty(saved.shape)  # the images' shape, not ours
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
@@ -149,7 +161,10 @@ def _checked(layer: nn.Module) -> Convolution:
     if kind is None:
         names = ", ".join(kind.__name__ for kind in CONVOLUTIONS)
         raise TypeError(f"layer must be one of {names}, got {name}")
-    if type(layer).forward is not kind.forward:
+    ours = "forward" not in vars(layer) and all(
+        getattr(type(layer), name, None) is getattr(kind, name, None) for name in ("forward", "_conv_forward")
+    )
+    if not ours:
         raise TypeError(f"layer must be a plain {kind.__name__}, got {name} with a forward of its own")
     if isinstance(layer, nn.modules.lazy.LazyModuleMixin):
         raise TypeError(f"layer must know its shape, got {name}: run it once before")
@@ -162,9 +177,8 @@ def _check_weight(layer: nn.Module, name: str) -> None:
     own = isinstance(weight, nn.Parameter) or is_parametrized(layer, "weight")
     if layer._forward_pre_hooks or layer._forward_hooks or not own:
         raise TypeError(
-            f"layer must have no forward hooks and a weight that is a parameter or parametrized, got {name}: ConvNorm "
-            "reads the weight but never calls the layer. In place of torch.nn.utils.spectral_norm, weight_norm or "
-            "prune use torch.nn.utils.parametrizations or parametrize; register other hooks on the ConvNorm"
+            f"layer must have no forward hooks and a weight that is a parameter or parametrized, got {name}: "
+            f"{INSTEAD}; register other hooks on the ConvNorm"
         )
     if weight.is_complex():
         raise TypeError(f"layer must have a real weight, got {name} with {weight.dtype}")

@@ -213,6 +213,59 @@ def test_refuses_layers_that_must_be_called(change) -> None:
         ConvNorm(layer)
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated")
+@pytest.mark.parametrize("part", ["layer", "affine"])
+@pytest.mark.parametrize("change", [spectral_norm, weight_norm, lambda x: prune.l1_unstructured(x, "weight", 0.5)])
+def test_refuses_hooks_that_come_later_and_set_the_weight(change, part: str) -> None:
+    norm = ConvNorm(nn.Conv2d(3, 5, 3))
+    change(getattr(norm, part))
+    with pytest.raises(TypeError, match=r"hook that never runs.*Conv2d.*use torch.nn.utils.parametrizations"):
+        norm(torch.randn(1, 3, 5, 5))
+
+
+class Casting(nn.Conv2d):
+    def _conv_forward(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        return super()._conv_forward(x.float(), weight, bias)
+
+
+def with_a_forward_of_its_own(layer: nn.Conv2d) -> nn.Conv2d:
+    layer.forward = lambda x: x
+    return layer
+
+
+@pytest.mark.parametrize("layer", [Casting(3, 5, 3), with_a_forward_of_its_own(nn.Conv2d(3, 5, 3))])
+def test_refuses_convolutions_that_do_something_else(layer: nn.Module) -> None:
+    with pytest.raises(TypeError, match=r"must be a plain Conv2d, got .* with a forward of its own"):
+        ConvNorm(layer)
+
+
+@pytest.mark.parametrize(
+    ("layer", "size", "message"),
+    [
+        (nn.ConvTranspose2d(3, 4, 3, stride=2, output_padding=3), (5, 5), "output_padding must be less than stride"),
+        (nn.Conv2d(3, 4, 3, padding=-1), (5, 5), "padding must not be negative"),
+        (nn.Conv2d(3, 4, 3, padding=2), (0, 5), r"size \(0, 5\) is too small"),
+    ],
+)
+def test_refuses_what_the_layer_refuses(layer: nn.Module, size: tuple[int, int], message: str) -> None:
+    x = torch.randn(2, 3, *size)
+    with pytest.raises((ValueError, RuntimeError)):
+        layer(x)
+    with pytest.raises(ValueError, match=message):
+        ConvNorm(layer)(x)
+
+
+def test_an_average_that_began_in_inference_mode_goes_on() -> None:
+    norm, x = ConvNorm(nn.Conv2d(3, 5, 3), momentum=0.5), torch.randn(2, 3, 8, 8)
+    other = copy.deepcopy(norm)
+    with torch.inference_mode():
+        norm(x)
+        other.load_state_dict(norm.state_dict())
+    for each in norm, other:
+        each(x)
+        assert each.num_batches_tracked == 2
+
+
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("channels_last", [True, False])
 @all_layers

@@ -107,6 +107,23 @@ def test_gradients_that_are_asked_for_under_autocast(create_graph: bool) -> None
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.usefixtures("algorithm")
+def test_gradients_of_a_layer_that_is_applied_twice() -> None:
+    norm = ConvNorm(nn.Conv2d(3, 3, 3, padding=1)).double()
+    nn.init.normal_(norm.affine.weight)
+    x = torch.randn(2, 3, 5, 5, dtype=torch.float64, requires_grad=True)
+
+    def loss(*inputs: Tensor) -> Tensor:
+        return norm(norm(x).sin()).square().sum()
+
+    asked = [x, *norm.parameters()]
+    with_graph = torch.autograd.grad(loss(), asked, create_graph=True)
+    torch.testing.assert_close(with_graph, torch.autograd.grad(loss(), asked))
+    filter_and_bias = norm.affine.weight, norm.layer.bias
+    assert torch.autograd.gradcheck(loss, filter_and_bias)
+    assert torch.autograd.gradgradcheck(loss, filter_and_bias)
+
+
 @all_layers
 def test_autocast(name: str) -> None:
     norm = ConvNorm(copy.deepcopy(LAYERS[name]))
@@ -133,6 +150,18 @@ def test_tiny_and_huge_weights_are_those_of_order_one(name: str, scale: float) -
     torch.testing.assert_close(after, before)
     gradients = torch.autograd.grad(after.sum(), [x, norm.layer.weight, norm.affine.weight])
     assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("scale", [1e-24, 1e-28, 1e-32, 1e-36, 1e-40, 0.0])
+@all_layers
+def test_dying_filters_stay_finite(name: str, scale: float) -> None:
+    norm = ConvNorm(copy.deepcopy(LAYERS[name]), momentum=0.5)
+    with torch.no_grad():
+        norm.layer.weight.mul_(scale)
+    x = image(norm.layer).requires_grad_()
+    y = norm(x)
+    found = torch.autograd.grad(y.square().sum(), [x, norm.layer.weight, norm.affine.weight])
+    assert all(tensor.isfinite().all() for tensor in (y, *found, norm.running_spectrum))
 
 
 @pytest.mark.parametrize("kernel", ["zero", "spectral zero"])

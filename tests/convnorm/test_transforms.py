@@ -1,9 +1,14 @@
 """The transforms of `torch.func`, against autograd."""
 
+import itertools
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp, vmap
+from torch.autograd import forward_ad
+from torch.func import functional_call, functionalize, grad, hessian, jvp, linearize, vmap
 
 from convnorm import ConvNorm
 
@@ -13,6 +18,8 @@ LAYERS = {
     "transposed": nn.ConvTranspose2d(3, 4, 4, stride=2, padding=1),
     "1d": nn.Conv1d(3, 4, 3),
 }
+
+UNSEEN = itertools.count(11)  # widths that no layer has met
 
 
 @pytest.fixture(params=LAYERS)
@@ -58,3 +65,33 @@ def test_an_ensemble_of_weights(layer: ConvNorm) -> None:
     found = vmap(lambda parameters: functional_call(layer, parameters, (x,)))(ensemble)
     for i, y in enumerate(found):
         torch.testing.assert_close(y, functional_call(layer, {k: v[i] for k, v in ensemble.items()}, (x,)))
+
+
+@pytest.mark.usefixtures("algorithm")
+@pytest.mark.parametrize("transform", [grad, hessian, functionalize])
+def test_constants_outlive_the_transform_that_needed_them_first(transform: Callable[..., Any]) -> None:
+    norm, x = ConvNorm(nn.Conv2d(3, 4, 3, padding=1)), torch.randn(1, 3, 2, next(UNSEEN))
+
+    def loss(x: Tensor) -> Tensor:
+        return norm(x).square().sum()
+
+    for of_loss in transform(loss), grad(loss), hessian(loss), loss:
+        assert of_loss(x).isfinite().all()
+
+
+def test_forward_mode(layer: ConvNorm) -> None:
+    x, direction = images(layer), images(layer)
+    truth = jvp(layer, (x,), (direction,))[1]
+    torch.testing.assert_close(linearize(layer, x)[1](direction), truth)
+    with forward_ad.dual_level():
+        found = forward_ad.unpack_dual(layer(forward_ad.make_dual(x, direction))).tangent
+    torch.testing.assert_close(found, truth)
+
+
+@pytest.mark.usefixtures("algorithm")
+def test_images_by_themselves_under_autocast() -> None:
+    norm, x = ConvNorm(nn.Conv2d(3, 4, 3, padding=1)), torch.randn(2, 3, 7, 7)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = vmap(lambda image: norm(image[None])[0])(x)
+    truth = norm(x)
+    assert (found - truth).norm() < 2e-2 * truth.norm()
