@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint as LightningCheckpoint
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
@@ -140,6 +142,8 @@ class CLI(LightningCLI):
             raise ValueError(
                 f"{self.subcommand} needs metrics, got none: --config configs/metrics/inception.yaml has the papers'"
             )
+        if self.subcommand == "predict" and Path(config.samples.path) == Path(config.pictures.path):
+            raise ValueError(f"samples.path and pictures.path must be two folders, got {config.samples.path} for both")
         if config.ckpt_path is None and self.subcommand != "fit" and not self._scores_images(config):
             raise ValueError(f"{self.subcommand} needs --ckpt_path: a checkpoint file, a run's folder, or `last`")
 
@@ -188,7 +192,7 @@ class CLI(LightningCLI):
         settings.callbacks = _listed(settings.callbacks)
         if settings.enable_checkpointing is False:
             settings.callbacks = [each for each in settings.callbacks if not isinstance(each, Checkpoint)]
-        settings.enable_checkpointing = any(isinstance(each, Checkpoint) for each in settings.callbacks)
+        settings.enable_checkpointing = any(isinstance(each, LightningCheckpoint) for each in settings.callbacks)
         settings.plugins = [*_listed(settings.plugins), AtomicCheckpointIO()]
         self._interruption = Interruption()
         callbacks = [*self._callbacks(config), self._interruption]  # after the evaluation, which gives way to a signal
@@ -198,7 +202,8 @@ class CLI(LightningCLI):
     def _callbacks(self, config: Any) -> list[Callback]:
         """Return the callbacks that show, score and draw, as the subcommand and the configuration ask for."""
         callbacks: list[Callback] = []
-        if config.trainer.enable_progress_bar is not False:
+        others = any(isinstance(each, ProgressBar) for each in config.trainer.callbacks)
+        if config.trainer.enable_progress_bar is not False and not others:
             callbacks.append(Progress())
         if config.metrics is not None:
             callbacks.append(config.metrics)
@@ -270,6 +275,7 @@ def _silence_lightning() -> None:
     """Show what is wrong, not what is as it should be."""
     for name in "pytorch_lightning", "lightning_fabric":
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # who asks for one wants to read it
     warnings.filterwarnings("ignore", ".*module\\(s\\) in eval mode")  # the averaged generator is
     warnings.filterwarnings("ignore", ".*LeafSpec")  # Lightning 2.6.6 on torch 2.14
     warnings.filterwarnings("ignore", ".*predict returned None")  # the samples are on the disk by then

@@ -237,17 +237,7 @@ class GAN(Pair):
         Raises:
             ValueError: if it cannot.
         """
-        self.trainer.fit_loop.min_epochs = None  # Lightning sets 1 beside `min_steps`, and our epoch has no end
-        if self.trainer.max_steps < 1:
-            raise ValueError(f"trainer.max_steps must be at least 1 (generator steps), got {self.trainer.max_steps}")
-        for setting in "limit_train_batches", "max_epochs":
-            if getattr(self.trainer, setting) == 0:
-                raise ValueError(f"trainer.{setting} must not be 0: nothing would be trained")
-        if self.decay is not None and self.decay.end < self.trainer.max_steps:
-            raise ValueError(
-                f"model.decay.end: the learning rates are 0 from generator step {self.decay.end} on, but "
-                f"trainer.max_steps is {self.trainer.max_steps}"
-            )
+        self._check_length()
         local = int(self.trainer.datamodule.batch_size) // self.trainer.world_size  # type: ignore[attr-defined]
         if local % self.micro_batches:
             raise ValueError(f"micro_batches must divide a process' {local} images, got {self.micro_batches}")
@@ -261,6 +251,26 @@ class GAN(Pair):
             compile_network(self.generator)
             if self.penalty is None:
                 compile_network(self.discriminator)
+
+    def _check_length(self) -> None:
+        """Let generator steps be all that counts: of epochs Lightning counts those that were cut short, too."""
+        self.trainer.fit_loop.min_epochs = None  # Lightning sets 1 beside `min_steps`, and our epoch has no end
+        if self.trainer.max_steps < 1:
+            raise ValueError(f"trainer.max_steps must be at least 1 (generator steps), got {self.trainer.max_steps}")
+        for setting in "limit_train_batches", "max_epochs":
+            if getattr(self.trainer, setting) == 0:
+                raise ValueError(f"trainer.{setting} must not be 0: nothing would be trained")
+        if batches := self.trainer.overfit_batches:  # type: ignore[attr-defined]
+            raise ValueError(f"trainer.overfit_batches must be 0: no image comes twice before all have, got {batches}")
+        loop, epochs, batches = self.trainer.fit_loop, self.trainer.max_epochs, self.trainer.limit_train_batches
+        if isinstance(batches, int) and epochs is not None and epochs > 0:
+            loop.epoch_loop.max_steps = min(loop.epoch_loop.max_steps, epochs * batches)
+            loop.max_epochs = -1
+        if self.decay is not None and self.decay.end < self.trainer.max_steps:
+            raise ValueError(
+                f"model.decay.end: the learning rates are 0 from generator step {self.decay.end} on, but "
+                f"trainer.max_steps is {self.trainer.max_steps}"
+            )
 
     def _check_loaded_optimizers(self) -> None:
         if self._loaded_optimizers not in (None, kinds := self._optimizer_kinds()):

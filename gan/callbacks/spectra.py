@@ -18,6 +18,8 @@ WATCHED = nn.Linear, nn.Conv2d, nn.ConvTranspose2d, convnorm.ConvNorm
 class OperatorNorms(Callback):
     """Logs the exact operator norm of every layer as it acts, `operator_norm/<network>/<layer>`, every n steps.
 
+    Layers are linear ones and convolutions that are called as such: not those within `nn.MultiheadAttention`, say.
+
     Args:
         every_n_steps: Generator steps between two measurements. The first is made before training.
     """
@@ -54,10 +56,14 @@ class OperatorNorms(Callback):
 
 @torch.no_grad()
 def operator_norms(network: nn.Module, x: Tensor) -> Iterator[tuple[str, float]]:
-    """Yield the name and the operator norm of every linear layer and convolution, for inputs of the shape of `x`."""
+    """Yield the name and the operator norm of every linear layer and convolution, for inputs of the shape of `x`.
+
+    Those that are not called in evaluation mode see no inputs, and are left out.
+    """
     sizes = _input_sizes(network, x)
     for name, layer in _layers(network):
-        yield name, float(operator_norm(layer, sizes[name]))
+        if name in sizes:
+            yield name, float(operator_norm(layer, sizes[name]))
 
 
 def _layers(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -76,9 +82,9 @@ def _input_sizes(network: nn.Module, x: Tensor) -> dict[str, tuple[int, ...]]:
     sizes: dict[str, tuple[int, ...]] = {}
 
     def look(name: str) -> Any:
-        return lambda layer, inputs: sizes.update({name: tuple(inputs[0].shape[2:])})
+        return lambda layer, inputs, named: sizes.update({name: tuple([*inputs, *named.values()][0].shape[2:])})
 
-    hooks = [layer.register_forward_pre_hook(look(name)) for name, layer in _layers(network)]
+    hooks = [layer.register_forward_pre_hook(look(name), with_kwargs=True) for name, layer in _layers(network)]
     try:
         with evaluating(network):
             network.forward(x, torch.zeros(1, dtype=torch.long, device=x.device))

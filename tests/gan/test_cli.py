@@ -99,6 +99,7 @@ ERRORS = [
         "model.decay.end: the learning rates are 0 from generator step 3",
     ),
     (["--data=Folder"], "data: the following arguments are required: root"),
+    (["--trainer.overfit_batches=2"], "trainer.overfit_batches must be 0: no image comes twice before all have"),
     (["--experiment="], "experiment must be a name, got ''"),
     (["--trainer.default_root_dir=null"], "trainer.default_root_dir must be a folder, got null"),
     (["--trainer.logger=false"], "trainer.enable_checkpointing=false trains without"),
@@ -364,6 +365,28 @@ def test_predict_writes_samples_that_do_not_change(train, tmp_path, capsys):
         assert capsys.readouterr().err == f"error: {option}: seed must be at least 0, got -1\n"
 
 
+@pytest.mark.parametrize(
+    "callbacks",
+    [
+        "[{class_path: ModelCheckpoint}]",
+        "[{class_path: TQDMProgressBar}, {class_path: gan.callbacks.Checkpoint}]",
+        "[{class_path: RichProgressBar}]",
+    ],
+)
+def test_callbacks_of_lightning_do_what_ours_do(train, callbacks):
+    """In their place: there may be no second progress bar, and theirs saves without ours, too."""
+    root = train(
+        *small("--trainer.max_steps=1", f"--trainer.callbacks={callbacks}", "--trainer.enable_progress_bar=true")
+    )
+    saved = list(root.rglob("*.ckpt"))
+    assert bool(saved) == ("Checkpoint" in callbacks)
+
+
+def test_a_profiler_is_heard(train, caplog):
+    train(*small("--trainer.max_steps=1", "--trainer.profiler=simple"))
+    assert "run_training_batch" in caplog.text
+
+
 def test_predict_draws_pictures(train, tmp_path, capsys):
     train(*small("--trainer.max_steps=1"))
     arguments = [*small("--ckpt_path=last")[1:], "--pictures.path=drawn", "--pictures.rows=2", "--pictures.columns=3"]
@@ -372,6 +395,9 @@ def test_predict_draws_pictures(train, tmp_path, capsys):
     pictures = [Image.open(path).convert("L") for path in sorted((tmp_path / "drawn").iterdir())]
     assert [picture.size for picture in pictures] == [(2 + 3 * 34, 2 + 2 * 34)] * 2
     assert pictures[0].tobytes() != pictures[1].tobytes()
+    with pytest.raises(SystemExit):
+        train("predict", *arguments, "--samples.path=./others", "--pictures.path=others")
+    assert "samples.path and pictures.path must be two folders, got ./others for both" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         train("predict", *arguments, "--samples.path=others")
     assert "--pictures.path: drawn exists already" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Callback
+from torch import nn
 from torch.nn import functional as F
 from training import differences, fit, small_gan, small_networks
 
@@ -12,6 +13,7 @@ from gan.data import Digits
 from gan.images import to_float, to_uint8
 from gan.losses import R1, WGANGP, Hinge, Loss, NonSaturating
 from gan.module import GAN
+from gan.networks import DCGANDiscriminator
 from gan.norms import Batch, ConditionalBatch, Conv, Layer, Spectral, normalize
 from gan.optimizers import LinearDecay
 
@@ -305,6 +307,27 @@ def test_what_is_frozen_in_evaluation_mode_stays_so():
     assert [each.training for each in module.modules()] == modes
     assert dict(operator_norms(module.discriminator, torch.zeros(1, 1, 32, 32)))
     assert [each.training for each in module.modules()] == modes
+
+
+class Unusual(DCGANDiscriminator):
+    """Does not call one layer, calls another by keyword, and has attention, which calls none of its own."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.unused, self.named = nn.Linear(2, 2), nn.Conv2d(1, 1, 1)
+        self.attention = nn.MultiheadAttention(1, 1, batch_first=True)
+
+    def forward(self, x, y=None):
+        pixels = self.named(input=x).flatten(2).transpose(1, 2)[:, :4]
+        return super().forward(x, y) + self.attention(pixels, pixels, pixels)[0].mean((1, 2))
+
+
+def test_layers_that_are_not_called_have_no_operator_norm():
+    network = Unusual(image_size=32, channels=1, num_classes=10, width=4)
+    measured = dict(operator_norms(network, torch.zeros(1, 1, 32, 32)))
+    assert {"downs.0.conv", "named"} <= set(measured)
+    assert measured["named"] == pytest.approx(abs(network.named.weight.item()))
+    assert not [name for name in measured if name.startswith(("unused", "attention"))]
 
 
 def conditional():

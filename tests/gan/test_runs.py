@@ -509,6 +509,19 @@ def test_a_run_that_ends_with_its_epochs_saves(tmp_path):
     assert list(checkpoints(run)) == [0, 1]
 
 
+class Stopper(Killer):
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step == self.step:
+            trainer.should_stop = True
+
+
+def test_an_epoch_that_was_cut_short_counts_no_more_than_its_steps(tmp_path):
+    epochs = {"max_epochs": 2, "limit_train_batches": 3}
+    train(tmp_path, 10, [Stopper(1)], **epochs)
+    run = train(tmp_path, 10, resume=True, **epochs)
+    assert max(checkpoints(run)) == 6
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -65,6 +65,17 @@ def test_equal_sets_are_perfect_and_distant_ones_worthless(score):
     assert set(distant.values()) == {0}
 
 
+@pytest.mark.parametrize("shift", [0, 1, 100])
+def test_copies_of_an_image_are_at_no_distance(shift):
+    """Balls of radius 0, that hold five copies: a fake, itself a copy, lies in five of them."""
+    x = features(40, 64, shift=shift)
+    fake, real = x.repeat(3, 1).flip(0), x.repeat(5, 1)
+    assert compute(PrecisionRecall(neighbors=2), fake, real) == {"precision": 1, "recall": 1}
+    assert compute(DensityCoverage(neighbors=2), fake, real) == {"density": 5 / 2, "coverage": 1}
+    near = real + 0.02 * torch.randn(real.shape, generator=torch.Generator().manual_seed(1))
+    assert compute(DensityCoverage(neighbors=2), near, real) == {"density": 0, "coverage": 0}
+
+
 @pytest.mark.parametrize("block", [16, 1000])
 def test_equals_torch_fidelity(monkeypatch, block):
     monkeypatch.setattr(manifold, "BLOCK", block)
