@@ -31,8 +31,8 @@ def kept(make: Make) -> Make:
             tensors = [leaf for leaf in tree_leaves(constants) if isinstance(leaf, Tensor)]
             if any(type(tensor) is not Tensor for tensor in tensors):  # stand-ins of what traces: no numbers
                 return constants
-            while len(made) >= KEPT:  # not `==` nor `del`: other threads make and drop, too
-                made.pop(next(iter(made)), None)
+            for oldest in list(made)[: max(0, len(made) + 1 - KEPT)]:  # of a copy: other threads make and drop, too
+                made.pop(oldest, None)
             made[values] = constants
         return constants
 

@@ -16,7 +16,7 @@ from convnorm.constants import kept
 # The least power of a frequency, relative to the mean over all of them: a spectral zero is amplified 10,000 times, not
 # infinitely. Far above what cancellation leaves in float64 and far below what the kernels of a network have.
 EPS = 1e-8
-# How far from overflow a spectrum stays, so that it can be summed up.
+# How many times less than overflow a spectrum is at most, so that it can be summed up.
 LARGE = 1e8
 
 
@@ -91,8 +91,8 @@ def preconditioner(weight: Tensor, size: Sequence[int], dilation: Sequence[int] 
     """Return the spectrum ``V_o = (sum_i |FFT_N a_oi|^2)^(-1/2)`` that makes every output channel an isometry (Eq. 4).
 
     It is a constant for autograd, as in the paper. Where a frequency has (almost) no power, V is bounded by 10^4 times
-    its value for a flat spectrum of the same energy; a kernel of zeros gets ones, as does one of
-    weights below 1e-26 unless they are float64: V would overflow.
+    its value for a flat spectrum of the same energy, and by 3e30 (float64: 7e153) so as not to overflow,
+    which is felt by weights below 1e-31; a kernel of zeros gets ones.
 
     Args:
         weight: kernels, (O, I, *k). For grouped convolutions I counts the channels of a group; the weight of a
@@ -119,8 +119,8 @@ def preconditioner(weight: Tensor, size: Sequence[int], dilation: Sequence[int] 
     power, energy = power_spectrum(weight, [1] * axes if flat else size, dilation)
     energy = energy.view(-1, *[1] * axes)
     dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
-    root = LARGE / torch.finfo(dtype).max
-    spectrum = torch.where(energy > root * (root / EPS), power.maximum(EPS * energy), 1.0).rsqrt().to(dtype)
+    least = max((LARGE / torch.finfo(dtype).max) ** 2, torch.finfo(torch.float64).tiny)
+    spectrum = torch.where(energy > 0, power.maximum(EPS * energy).clamp_min(least), 1.0).rsqrt().to(dtype)
     return spectrum.expand(-1, size[0] // 2 + 1, *size[1:])
 
 

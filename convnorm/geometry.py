@@ -42,7 +42,7 @@ def geometry(layer: Convolution, image: Sequence[int]) -> Geometry:
     Raises:
         ValueError: if nothing would be left of the output, or torch refuses such a padding.
     """
-    if not isinstance(layer.padding, str) and min(layer.padding) < 0:
+    if layer.padding_mode == "zeros" and not isinstance(layer.padding, str) and min(layer.padding) < 0:
         raise ValueError(f"padding must not be negative, got {layer}")
     freedom = [max(pair) for pair in zip(layer.stride, layer.dilation, strict=True)]
     if any(extra >= most for extra, most in zip(layer.output_padding, freedom, strict=True)):

@@ -16,11 +16,11 @@ from convnorm.functional import preconditioner, unfold
 from convnorm.geometry import Convolution, extend, geometry, rows
 from convnorm.layout import in_layout
 
-# The parameters that torch.nn.utils.spectral_norm, prune and weight_norm put beside a weight, which a hook then sets
-OF_HOOKS = "weight_orig", "weight_g"
+# What torch.nn.utils.spectral_norm, prune and weight_norm put beside a weight or bias, which a hook then sets
+OF_HOOKS = "weight_orig", "weight_g", "bias_orig"
 INSTEAD = (
-    "ConvNorm reads the weight but never calls the layer. In place of torch.nn.utils.spectral_norm, weight_norm or "
-    "prune use torch.nn.utils.parametrizations or parametrize"
+    "ConvNorm reads weight and bias but never calls the layer. In place of torch.nn.utils.spectral_norm, weight_norm "
+    "or prune use torch.nn.utils.parametrizations or parametrize"
 )
 CONVOLUTIONS = nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
 FILTERS: tuple[Callable[..., nn.Module], ...] = nn.Conv1d, nn.Conv2d, nn.Conv3d
@@ -45,7 +45,8 @@ class ConvNorm(nn.Module):
             starting as the identity.
         momentum: the paper's moving average of the spectrum, used in evaluation: how much of the newest spectrum enters
             at each training step, or "cosine" for the authors' schedule, 0.5 (cos(pi t / 40000) + 1) while that is
-            above 0.01, then 0.01. The average starts at zero, as theirs does, and is of one size of images.
+            above 0.01, then 0.01. The average starts at zero, as theirs does, and is of one size of images, which the
+            first training step tells: `torch.optim.swa_utils.AveragedModel` is to copy a network after that.
 
     Raises:
         TypeError: if `layer` is no such convolution, has a `forward` of its own, forward hooks, a complex weight, or
@@ -72,12 +73,12 @@ class ConvNorm(nn.Module):
         """Map (B, I, *H) or (I, *H) to what the layer's own shape for it is.
 
         Raises:
-            TypeError: if a hook sets the weight of the layer or the filter: neither is called.
+            TypeError: if a hook sets a weight or bias of the layer or the filter: neither is called.
             ValueError: if x is of another shape than that or, without autocast, of another dtype than the weight.
         """
         for module in self.layer, self.affine:
-            if module is not None and any(name in module._parameters for name in OF_HOOKS):
-                raise TypeError(f"a hook that never runs sets the weight of {module}: {INSTEAD}")
+            if module is not None and any(hasattr(module, name) for name in OF_HOOKS):
+                raise TypeError(f"a hook that never runs sets the weight or bias of {module}: {INSTEAD}")
         layer, weight = self.layer, self.layer.weight
         axes = weight.dim() - 2
         _check_images(x, layer.in_channels, weight)

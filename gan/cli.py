@@ -21,7 +21,7 @@ from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
 from gan.allocator import keep_freed_memory
 from gan.atomic import write_atomically
-from gan.callbacks import AtomicCheckpointIO, Checkpoint, Interruption, Pictures, Progress, SampleWriter
+from gan.callbacks import AtomicCheckpointIO, Interruption, Pictures, Progress, SampleWriter
 from gan.data import ImageData
 from gan.device import chosen_accelerator
 from gan.errors import known_options, one_line
@@ -142,7 +142,7 @@ class CLI(LightningCLI):
             raise ValueError(
                 f"{self.subcommand} needs metrics, got none: --config configs/metrics/inception.yaml has the papers'"
             )
-        if self.subcommand == "predict" and Path(config.samples.path) == Path(config.pictures.path):
+        if self.subcommand == "predict" and _folder(config.samples.path) == _folder(config.pictures.path):
             raise ValueError(f"samples.path and pictures.path must be two folders, got {config.samples.path} for both")
         if config.ckpt_path is None and self.subcommand != "fit" and not self._scores_images(config):
             raise ValueError(f"{self.subcommand} needs --ckpt_path: a checkpoint file, a run's folder, or `last`")
@@ -191,7 +191,7 @@ class CLI(LightningCLI):
         settings.logger = [*_listed(self._run_logger), *_listed(settings.logger)]
         settings.callbacks = _listed(settings.callbacks)
         if settings.enable_checkpointing is False:
-            settings.callbacks = [each for each in settings.callbacks if not isinstance(each, Checkpoint)]
+            settings.callbacks = [each for each in settings.callbacks if not isinstance(each, LightningCheckpoint)]
         settings.enable_checkpointing = any(isinstance(each, LightningCheckpoint) for each in settings.callbacks)
         settings.plugins = [*_listed(settings.plugins), AtomicCheckpointIO()]
         self._interruption = Interruption()
@@ -240,6 +240,10 @@ def _listed(value: Any) -> list[Any]:
     if value is None or isinstance(value, bool):
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _folder(path: str | None) -> Path | None:
+    return None if path is None else Path(path).expanduser().resolve()
 
 
 @rank_zero_only

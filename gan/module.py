@@ -261,8 +261,11 @@ class GAN(Pair):
             if getattr(self.trainer, setting) == 0:
                 raise ValueError(f"trainer.{setting} must not be 0: nothing would be trained")
         if batches := self.trainer.overfit_batches:  # type: ignore[attr-defined]
-            raise ValueError(f"trainer.overfit_batches must be 0: no image comes twice before all have, got {batches}")
+            raise ValueError(
+                f"trainer.overfit_batches must be 0 (all images take their turn: use fewer), got {batches}"
+            )
         loop, epochs, batches = self.trainer.fit_loop, self.trainer.max_epochs, self.trainer.limit_train_batches
+        self._asked_length = epochs, loop.epoch_loop.max_steps
         if isinstance(batches, int) and epochs is not None and epochs > 0:
             loop.epoch_loop.max_steps = min(loop.epoch_loop.max_steps, epochs * batches)
             loop.max_epochs = -1
@@ -297,6 +300,10 @@ class GAN(Pair):
         for group, settings in self._groups_and_settings():
             group.update(settings)
         self._set_learning_rates()
+
+    def on_fit_end(self) -> None:
+        """Leave the trainer's limits as they were asked for."""
+        self.trainer.fit_loop.max_epochs, self.trainer.fit_loop.epoch_loop.max_steps = self._asked_length
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Do nothing: validation is what the metrics callback does when its loop ends."""

@@ -13,7 +13,7 @@ from gan.losses import Loss
 from gan.modes import evaluating
 from gan.networks import Discriminator, Generator
 from gan.norms import Norm, normalize
-from gan.randomness import MAX_SEED
+from gan.randomness import check_seed
 from gan.sampling import SAMPLE_BLOCK, Labels, sample_inputs
 
 P = TypeVar("P", bound="Pair")
@@ -38,8 +38,7 @@ class Pair(LightningModule):
         seed: int,
     ) -> None:
         super().__init__()
-        if not 0 <= seed <= MAX_SEED:
-            raise ValueError(f"seed must be between 0 and {MAX_SEED}, got {seed}")
+        check_seed("seed", seed)
         _check_not_empty(generator=generator, discriminator=discriminator)
         self.description: dict[str, Any] = {
             "generator": describe(generator),
@@ -108,7 +107,7 @@ class Pair(LightningModule):
 
         Raises:
             ValueError: if labels are given to a generator that is not conditional, there is not one label a sample, or
-                one is not a class; if n is below 1, or seed or start below 0.
+                one is not a class; if n is below 1, start below 0, or seed out of range.
         """
         if labels is not None and not self.conditional:
             raise ValueError("labels were given, but the generator is not conditional")

@@ -29,6 +29,16 @@ class Stream(IntEnum):
 MAX_SEED = 2**32 - 1
 
 
+def check_seed(name: str, seed: int) -> None:
+    """Refuse a seed that would not be one of a single 32-bit word: larger ones stand for positions of smaller ones.
+
+    Raises:
+        ValueError: if it is below 0 or above `MAX_SEED`.
+    """
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"{name} must be between 0 and {MAX_SEED}, got {seed}")
+
+
 def rng(seed: int, stream: Stream, *position: int) -> np.random.Generator:
     """Return the generator of one position; equal arguments give equal numbers, different ones independent streams.
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gan.networks import Generator
-from gan.randomness import Stream, integers, normal, rng
+from gan.randomness import Stream, check_seed, integers, normal, rng
 
 Labels = Tensor | Sequence[int]
 SAMPLE_BLOCK = 64  # samples are drawn in blocks of this many: part of every result, like the streams of randomness
@@ -19,14 +19,14 @@ def sample_inputs(
     """Return what samples number `start` to `start + n` are made from: z (n, latent_dim) and labels (n,), on the CPU.
 
     Raises:
-        ValueError: if n is below 1, seed or start below 0, there is not one of the given labels a sample, or one is
-            not a class.
+        ValueError: if n is below 1, start below 0 or seed out of range, there is not one of the given labels a
+            sample, or one is not a class.
     """
     if n < 1:
         raise ValueError(f"the number of samples must be at least 1, got {n}")
-    for name, value in {"seed": seed, "start": start}.items():
-        if value < 0:
-            raise ValueError(f"{name} must be at least 0, got {value}")
+    check_seed("seed", seed)
+    if start < 0:
+        raise ValueError(f"start must be at least 0, got {start}")
     classes = max(1, generator.num_classes)
     first = start // SAMPLE_BLOCK
     blocks = range(first, (start + n - 1) // SAMPLE_BLOCK + 1)

@@ -3,6 +3,7 @@
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from gan.module import GAN
 
@@ -12,8 +13,9 @@ class EMA(Callback):
 
     After every generator step each parameter moves from its average towards its value by 1 - 2^(-n/h), n being the
     images of the generator's batch and h the half-life (Karras et al., EDM, NeurIPS 2022, use the same form). Buffers,
-    such as the running statistics of batch normalization, are copied. The average is part of the module
-    (`generator_ema`), and so of its checkpoints.
+    such as the running statistics of batch normalization, are copied; those of parametrizations, such as the singular
+    vectors of spectral normalization, belong to the weights: the average has its own, which follow its weights. It is
+    part of the module (`generator_ema`), and so of its checkpoints.
 
     Args:
         half_life_images: Generated images after which a weight's share in the average has halved.
@@ -60,9 +62,19 @@ class EMA(Callback):
         assert average is not None
         decay = 0.5 ** (module.generator_batch_size / self.half_life_images)
         torch._foreach_lerp_(list(average.parameters()), list(module.generator.parameters()), 1 - decay)
-        _copy_buffers(module.generator, average)
+        for (name, theirs), ours in zip(module.generator.named_buffers(), average.buffers(), strict=True):
+            if "parametrizations." not in name:
+                ours.copy_(theirs)
+        with torch.autocast(module.device.type, enabled=False):
+            _update_parametrizations(average)
 
 
-def _copy_buffers(source: nn.Module, target: nn.Module) -> None:
-    for theirs, ours in zip(source.buffers(), target.buffers(), strict=True):
-        ours.copy_(theirs)
+def _update_parametrizations(network: nn.Module) -> None:
+    """Let parametrizations take the step that they take with every use in training: one of the power iteration, say."""
+    for module in network.modules():
+        if is_parametrized(module):
+            assert isinstance(module.parametrizations, nn.ModuleDict)
+            for name, parametrization in module.parametrizations.items():
+                parametrization.train()
+                getattr(module, name)
+                parametrization.eval()

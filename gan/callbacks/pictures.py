@@ -11,6 +11,7 @@ from gan.callbacks.samples import grid, tile, write_png
 from gan.callbacks.writer import check_vacant
 from gan.images import to_uint8
 from gan.module import GAN
+from gan.randomness import check_seed
 from gan.sampling import sample_inputs
 
 
@@ -31,8 +32,7 @@ class Pictures(Callback):
         for name, value in {"rows": rows, "columns": columns}.items():
             if value < 1:
                 raise ValueError(f"pictures: {name} must be at least 1, got {value}")
-        if seed < 0:
-            raise ValueError(f"pictures: seed must be at least 0, got {seed}")
+        check_seed("pictures: seed", seed)
         self.path = None if path is None else Path(path).expanduser()
         self.rows, self.columns, self.seed = rows, columns, seed
 

@@ -9,6 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from gan.callbacks.samples import png
 from gan.module import GAN
+from gan.randomness import check_seed
 from gan.sampling import SAMPLE_BLOCK, sample_inputs
 
 Write = Callable[[str, bytes], object]
@@ -28,8 +29,7 @@ class SampleWriter(Callback):
     def __init__(self, path: str = "samples", num_samples: int = 64, seed: int = 0) -> None:
         if num_samples < 1:
             raise ValueError(f"samples: num_samples must be at least 1, got {num_samples}")
-        if seed < 0:
-            raise ValueError(f"samples: seed must be at least 0, got {seed}")
+        check_seed("samples: seed", seed)
         self.path, self.num_samples, self.seed = Path(path).expanduser(), num_samples, seed
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

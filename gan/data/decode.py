@@ -103,7 +103,8 @@ def _square(image: "Image.Image", size: int) -> "Image.Image":
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     box = (left, top, left + side, top + side)
-    return image.resize((size, size), Image.Resampling.BICUBIC, box)
+    # Not `resize` with the box alone: the filter would see what is beyond it.
+    return image.crop(box).resize((size, size), Image.Resampling.BICUBIC)
 
 
 def _to_tensor(image: "Image.Image") -> Tensor:

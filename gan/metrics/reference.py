@@ -18,7 +18,7 @@ from gan.metrics.content import content_hash
 from gan.metrics.protocol import package_versions
 from gan.metrics.statistics import Sums
 
-FORMAT = 1  # to be raised when the meaning of what is stored changes
+FORMAT = 2  # to be raised when the meaning of what is stored changes
 FOLDER_VARIABLE = "CONVNORM_GAN_CACHE"
 
 

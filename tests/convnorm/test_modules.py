@@ -1,5 +1,6 @@
 import copy
 import pickle
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -213,11 +214,16 @@ def test_refuses_layers_that_must_be_called(change) -> None:
         ConvNorm(layer)
 
 
+def pruned(name: str) -> Callable[[nn.Module], nn.Module]:
+    return lambda layer: prune.random_unstructured(layer, name, 0.5)
+
+
 @pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated")
 @pytest.mark.parametrize("part", ["layer", "affine"])
-@pytest.mark.parametrize("change", [spectral_norm, weight_norm, lambda x: prune.l1_unstructured(x, "weight", 0.5)])
-def test_refuses_hooks_that_come_later_and_set_the_weight(change, part: str) -> None:
+@pytest.mark.parametrize("change", [spectral_norm, weight_norm, pruned("weight"), pruned("bias")])
+def test_refuses_hooks_that_come_later(change, part: str) -> None:
     norm = ConvNorm(nn.Conv2d(3, 5, 3))
+    norm.affine.bias = nn.Parameter(torch.zeros(5))
     change(getattr(norm, part))
     with pytest.raises(TypeError, match=r"hook that never runs.*Conv2d.*use torch.nn.utils.parametrizations"):
         norm(torch.randn(1, 3, 5, 5))
@@ -253,6 +259,14 @@ def test_refuses_what_the_layer_refuses(layer: nn.Module, size: tuple[int, int],
         layer(x)
     with pytest.raises(ValueError, match=message):
         ConvNorm(layer)(x)
+
+
+@pytest.mark.parametrize("mode", ["circular", "reflect", "replicate"])
+def test_negative_padding_that_torch_takes_crops(mode: str) -> None:
+    layer, x = nn.Conv2d(3, 4, 3, padding=-1, padding_mode=mode), torch.randn(2, 3, 8, 8)
+    unpadded = nn.Conv2d(3, 4, 3)
+    unpadded.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(ConvNorm(layer)(x), ConvNorm(unpadded)(x[..., 1:-1, 1:-1]))
 
 
 def test_an_average_that_began_in_inference_mode_goes_on() -> None:

@@ -99,7 +99,10 @@ ERRORS = [
         "model.decay.end: the learning rates are 0 from generator step 3",
     ),
     (["--data=Folder"], "data: the following arguments are required: root"),
-    (["--trainer.overfit_batches=2"], "trainer.overfit_batches must be 0: no image comes twice before all have"),
+    (
+        ["--trainer.overfit_batches=2"],
+        "trainer.overfit_batches must be 0 (all images take their turn: use fewer), got 2",
+    ),
     (["--experiment="], "experiment must be a name, got ''"),
     (["--trainer.default_root_dir=null"], "trainer.default_root_dir must be a folder, got null"),
     (["--trainer.logger=false"], "trainer.enable_checkpointing=false trains without"),
@@ -362,7 +365,7 @@ def test_predict_writes_samples_that_do_not_change(train, tmp_path, capsys):
     for option in "samples", "pictures":
         with pytest.raises(SystemExit):
             train("predict", *arguments, f"--{option}.seed=-1")
-        assert capsys.readouterr().err == f"error: {option}: seed must be at least 0, got -1\n"
+        assert capsys.readouterr().err == f"error: {option}: seed must be between 0 and 4294967295, got -1\n"
 
 
 @pytest.mark.parametrize(
@@ -380,6 +383,14 @@ def test_callbacks_of_lightning_do_what_ours_do(train, callbacks):
     )
     saved = list(root.rglob("*.ckpt"))
     assert bool(saved) == ("Checkpoint" in callbacks)
+
+
+def test_nothing_is_saved_if_nothing_is_to_be(train):
+    callbacks = "[{class_path: ModelCheckpoint}, {class_path: gan.callbacks.Checkpoint}]"
+    root = train(
+        *small("--trainer.max_steps=1", f"--trainer.callbacks={callbacks}", "--trainer.enable_checkpointing=false")
+    )
+    assert not list(root.rglob("*.ckpt"))
 
 
 def test_a_profiler_is_heard(train, caplog):

@@ -339,7 +339,8 @@ def conditional():
     [
         (lambda gan: gan.sample(0), "the number of samples must be at least 1, got 0"),
         (lambda gan: conditional().sample(2, torch.tensor([1])), r"labels must have the shape \(2,\), got \(1,\)"),
-        (lambda gan: gan.sample(1, seed=-1), "seed must be at least 0, got -1"),
+        (lambda gan: gan.sample(1, seed=-1), "seed must be between 0 and 4294967295, got -1"),
+        (lambda gan: gan.sample(1, seed=2**32), "seed must be between 0 and 4294967295, got 4294967296"),
         (lambda gan: gan.sample(1, start=-3), "start must be at least 0, got -3"),
         (lambda gan: conditional().sample(1, [0.5]), r"labels must be whole numbers, got \[0.5\]"),
         (lambda gan: conditional().sample(1, ["a"]), r"labels must be whole numbers, got \['a'\]"),

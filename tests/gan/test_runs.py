@@ -522,6 +522,25 @@ def test_an_epoch_that_was_cut_short_counts_no_more_than_its_steps(tmp_path):
     assert max(checkpoints(run)) == 6
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_average_is_spectrally_normalized_by_its_own_norm(precision):
+    """By the raw weights' singular vectors its layers had norms of up to 1.3."""
+    fast = partial(torch.optim.Adam, lr=0.01, betas=(0.5, 0.9))
+    module = small_gan(generator_norms=[Batch(), Spectral()], generator_optimizer=fast)
+    fit(module, 40, [EMA(half_life_images=400)], precision=precision)
+    average = module.generator_ema.eval()
+    sites = [each for each in average.modules() if isinstance(each, nn.Linear | nn.ConvTranspose2d | nn.Conv2d)]
+    for site in sites:
+        rows = site.weight.transpose(0, 1) if isinstance(site, nn.ConvTranspose2d) else site.weight
+        assert torch.linalg.matrix_norm(rows.flatten(1), 2).item() == pytest.approx(1, abs=0.05)
+    assert len(sites) == 4
+
+
+def test_limits_stay_as_they_were_asked_for():
+    trainer = fit(small_gan(), 9, max_epochs=2, limit_train_batches=1)
+    assert (trainer.global_step, trainer.max_epochs, trainer.max_steps) == (2, 2, 9)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

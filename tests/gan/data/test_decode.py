@@ -89,6 +89,12 @@ def test_the_middle_is_cropped(height, width):
     assert np.array_equal(read(encode(pixels)), rgb(pixels[top : top + 8, left : left + 8]))
 
 
+def test_what_is_cropped_does_not_show():
+    pixels = np.full((40, 120, 3), 255, np.uint8)
+    pixels[:, 40:80] = 7
+    assert (read(encode(pixels)) == 7).all()
+
+
 def test_making_smaller_averages_over_all_pixels():
     checkers = np.indices((64, 64)).sum(0) % 2 * np.uint8(255)
     assert np.abs(read(encode(checkers.astype(np.uint8)), channels=1).astype(int) - 128).max() <= 2

@@ -32,7 +32,12 @@ def test_balls_on_a_line():
     # Balls [-1, 1], [0, 2], [1, 5], [3, 11]
     centers, radii = on_a_line(0, 1, 3, 7), torch.tensor([1.0, 1.0, 2.0, 4.0])
     torch.testing.assert_close(
-        num_containing_balls(on_a_line(-2, 0.5, 1, 4, 12), centers, radii), torch.tensor([0.0, 2.0, 3.0, 2.0, 0.0])
+        num_containing_balls(on_a_line(-2, 0.5, 1, 4, 12), centers, radii, rim=True),
+        torch.tensor([0.0, 2.0, 3.0, 2.0, 0.0]),
+    )
+    torch.testing.assert_close(
+        num_containing_balls(on_a_line(-2, 0.5, 1, 4, 12), centers, radii, rim=False),
+        torch.tensor([0.0, 2.0, 1.0, 2.0, 0.0]),
     )
 
 
@@ -67,13 +72,27 @@ def test_equal_sets_are_perfect_and_distant_ones_worthless(score):
 
 @pytest.mark.parametrize("shift", [0, 1, 100])
 def test_copies_of_an_image_are_at_no_distance(shift):
-    """Balls of radius 0, that hold five copies: a fake, itself a copy, lies in five of them."""
+    """Balls of radius 0: they hold the copies in their rims, which count in precision and recall alone."""
     x = features(40, 64, shift=shift)
     fake, real = x.repeat(3, 1).flip(0), x.repeat(5, 1)
     assert compute(PrecisionRecall(neighbors=2), fake, real) == {"precision": 1, "recall": 1}
-    assert compute(DensityCoverage(neighbors=2), fake, real) == {"density": 5 / 2, "coverage": 1}
-    near = real + 0.02 * torch.randn(real.shape, generator=torch.Generator().manual_seed(1))
-    assert compute(DensityCoverage(neighbors=2), near, real) == {"density": 0, "coverage": 0}
+    assert compute(DensityCoverage(neighbors=2), fake, real) == {"density": 0, "coverage": 0}
+
+
+def test_images_between_their_neighbours_lie_in_three_balls():
+    """Each with neighbours at 1 and -2 on a line of its own: radii 2, 3 and 3, the image itself at 0."""
+    x, way = features(40, 64), 0.05 * features(40, 64, seed=1)
+    got = compute(DensityCoverage(neighbors=2), x, torch.cat([x, x + way, x - 2 * way]))
+    assert got == {"density": 3 / 2, "coverage": 1}
+
+
+def test_density_and_coverage_are_those_of_their_authors():
+    """Radii and distances as in Naeem et al.'s code, which leaves the rims out."""
+    fake, real = features(200, 8, shift=0.3).double(), features(150, 8, seed=1).double()
+    radii = torch.cdist(real, real).kthvalue(6, dim=1).values
+    inside = torch.cdist(fake, real) < radii
+    expected = {"density": inside.double().sum(1).mean() / 5, "coverage": inside.any(0).double().mean()}
+    assert compute(DensityCoverage(), fake, real) == pytest.approx({k: float(v) for k, v in expected.items()})
 
 
 @pytest.mark.parametrize("block", [16, 1000])
