@@ -17,7 +17,7 @@ from convnorm.constants import kept
 # infinitely. Far above what cancellation leaves in float64 and far below what the kernels of a network have.
 EPS = 1e-8
 # How many times less than overflow a spectrum is at most, so that it can be summed up.
-LARGE = 1e8
+HEADROOM = 1e8
 
 
 def power_spectrum(weight: Tensor, size: Sequence[int], dilation: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -119,7 +119,7 @@ def preconditioner(weight: Tensor, size: Sequence[int], dilation: Sequence[int] 
     power, energy = power_spectrum(weight, [1] * axes if flat else size, dilation)
     energy = energy.view(-1, *[1] * axes)
     dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
-    least = max((LARGE / torch.finfo(dtype).max) ** 2, torch.finfo(torch.float64).tiny)
+    least = max((HEADROOM / torch.finfo(dtype).max) ** 2, torch.finfo(torch.float64).tiny)
     spectrum = torch.where(energy > 0, power.maximum(EPS * energy).clamp_min(least), 1.0).rsqrt().to(dtype)
     return spectrum.expand(-1, size[0] // 2 + 1, *size[1:])
 

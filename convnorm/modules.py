@@ -17,7 +17,7 @@ from convnorm.geometry import Convolution, extend, geometry, rows
 from convnorm.layout import in_layout
 
 # What torch.nn.utils.spectral_norm, prune and weight_norm put beside a weight or bias, which a hook then sets
-OF_HOOKS = "weight_orig", "weight_g", "bias_orig"
+REPARAMETRIZED = "weight_orig", "weight_g", "bias_orig"
 INSTEAD = (
     "ConvNorm reads weight and bias but never calls the layer. In place of torch.nn.utils.spectral_norm, weight_norm "
     "or prune use torch.nn.utils.parametrizations or parametrize"
@@ -76,9 +76,7 @@ class ConvNorm(nn.Module):
             TypeError: if a hook sets a weight or bias of the layer or the filter: neither is called.
             ValueError: if x is of another shape than that or, without autocast, of another dtype than the weight.
         """
-        for module in self.layer, self.affine:
-            if module is not None and any(hasattr(module, name) for name in OF_HOOKS):
-                raise TypeError(f"a hook that never runs sets the weight or bias of {module}: {INSTEAD}")
+        _check_not_hooked(self.layer, self.affine)
         layer, weight = self.layer, self.layer.weight
         axes = weight.dim() - 2
         _check_images(x, layer.in_channels, weight)
@@ -162,10 +160,10 @@ def _checked(layer: nn.Module) -> Convolution:
     if kind is None:
         names = ", ".join(kind.__name__ for kind in CONVOLUTIONS)
         raise TypeError(f"layer must be one of {names}, got {name}")
-    ours = "forward" not in vars(layer) and all(
+    plain = "forward" not in vars(layer) and all(
         getattr(type(layer), name, None) is getattr(kind, name, None) for name in ("forward", "_conv_forward")
     )
-    if not ours:
+    if not plain:
         raise TypeError(f"layer must be a plain {kind.__name__}, got {name} with a forward of its own")
     if isinstance(layer, nn.modules.lazy.LazyModuleMixin):
         raise TypeError(f"layer must know its shape, got {name}: run it once before")
@@ -183,6 +181,13 @@ def _check_weight(layer: nn.Module, name: str) -> None:
         )
     if weight.is_complex():
         raise TypeError(f"layer must have a real weight, got {name} with {weight.dtype}")
+
+
+def _check_not_hooked(*modules: nn.Module | None) -> None:
+    """Refuse what came after wrapping and would have no effect."""
+    for module in modules:
+        if any(hasattr(module, name) for name in REPARAMETRIZED):
+            raise TypeError(f"a hook that never runs sets the weight or bias of {module}: {INSTEAD}")
 
 
 def _identity_filter(layer: Convolution) -> nn.Module:

@@ -237,7 +237,9 @@ class GAN(Pair):
         Raises:
             ValueError: if it cannot.
         """
-        self._check_length()
+        self._check_limits()
+        self._count_steps_alone()
+        self._check_decay()
         local = int(self.trainer.datamodule.batch_size) // self.trainer.world_size  # type: ignore[attr-defined]
         if local % self.micro_batches:
             raise ValueError(f"micro_batches must divide a process' {local} images, got {self.micro_batches}")
@@ -252,9 +254,16 @@ class GAN(Pair):
             if self.penalty is None:
                 compile_network(self.discriminator)
 
-    def _check_length(self) -> None:
-        """Let generator steps be all that counts: of epochs Lightning counts those that were cut short, too."""
-        self.trainer.fit_loop.min_epochs = None  # Lightning sets 1 beside `min_steps`, and our epoch has no end
+    def _count_steps_alone(self) -> None:
+        """Let generator steps be all that ends a training: Lightning counts epochs that were cut short, too."""
+        loop, epochs, batches = self.trainer.fit_loop, self.trainer.max_epochs, self.trainer.limit_train_batches
+        self._asked_limits = epochs, loop.epoch_loop.max_steps
+        loop.min_epochs = None  # Lightning sets 1 beside `min_steps`, and our epoch has no end
+        if isinstance(batches, int) and epochs is not None and epochs > 0:
+            loop.epoch_loop.max_steps = min(loop.epoch_loop.max_steps, epochs * batches)
+            loop.max_epochs = -1
+
+    def _check_limits(self) -> None:
         if self.trainer.max_steps < 1:
             raise ValueError(f"trainer.max_steps must be at least 1 (generator steps), got {self.trainer.max_steps}")
         for setting in "limit_train_batches", "max_epochs":
@@ -264,11 +273,8 @@ class GAN(Pair):
             raise ValueError(
                 f"trainer.overfit_batches must be 0 (all images take their turn: use fewer), got {batches}"
             )
-        loop, epochs, batches = self.trainer.fit_loop, self.trainer.max_epochs, self.trainer.limit_train_batches
-        self._asked_length = epochs, loop.epoch_loop.max_steps
-        if isinstance(batches, int) and epochs is not None and epochs > 0:
-            loop.epoch_loop.max_steps = min(loop.epoch_loop.max_steps, epochs * batches)
-            loop.max_epochs = -1
+
+    def _check_decay(self) -> None:
         if self.decay is not None and self.decay.end < self.trainer.max_steps:
             raise ValueError(
                 f"model.decay.end: the learning rates are 0 from generator step {self.decay.end} on, but "
@@ -303,7 +309,7 @@ class GAN(Pair):
 
     def on_fit_end(self) -> None:
         """Leave the trainer's limits as they were asked for."""
-        self.trainer.fit_loop.max_epochs, self.trainer.fit_loop.epoch_loop.max_steps = self._asked_length
+        self.trainer.fit_loop.max_epochs, self.trainer.fit_loop.epoch_loop.max_steps = self._asked_limits
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Do nothing: validation is what the metrics callback does when its loop ends."""

@@ -28,15 +28,15 @@ def nearest_distance(queries: Tensor, points: Tensor, k: int) -> Tensor:
     return distances
 
 
-def num_containing_balls(queries: Tensor, centers: Tensor, radii: Tensor, rim: bool) -> Tensor:
+def num_containing_balls(queries: Tensor, centers: Tensor, radii: Tensor, closed: bool) -> Tensor:
     """Return in how many of the balls around the centers (M, D), with radii (M,), each query (N, D) lies: (N,).
 
-    Whether their rims belong to the balls matters where one set holds copies of images of the other.
+    Whether the balls are closed matters where one set holds copies of images of the other: they lie on rims.
     """
     numbers = queries.new_zeros(len(queries))
     for start, length in my_blocks(len(queries), BLOCK):
         block = _distances(queries[start : start + length], centers)
-        inside = block <= radii if rim else block < radii
+        inside = block <= radii if closed else block < radii
         numbers[start : start + length] = inside.sum(1).to(numbers.dtype)
     all_reduce(numbers)
     return numbers
@@ -87,7 +87,7 @@ class PrecisionRecall(_ManifoldScore):
     """`precision` and `recall`, with `_<network>` for any network but the papers' Inception. Higher is better.
 
     Precision is the share of generated images on the real images' manifold, recall that of real images on the generated
-    ones'; both are in [0, 1]. A ball's rim is part of it, as in the authors' code.
+    ones'; both are in [0, 1]. The balls are closed, as in the authors' code.
 
     Args:
         neighbors: Balls reach as far as the k-th nearest neighbour; 3 in the paper.
@@ -99,8 +99,8 @@ class PrecisionRecall(_ManifoldScore):
     def compute(self, generated: Sums, reference: Sums, network: str) -> dict[str, float]:
         """Return both by name."""
         fake, real = generated["features"], reference["features"]
-        precision = num_containing_balls(fake, real, ball_radii(real, self.neighbors), rim=True) > 0
-        recall = num_containing_balls(real, fake, ball_radii(fake, self.neighbors), rim=True) > 0
+        precision = num_containing_balls(fake, real, ball_radii(real, self.neighbors), closed=True) > 0
+        recall = num_containing_balls(real, fake, ball_radii(fake, self.neighbors), closed=True) > 0
         named = {"precision": precision, "recall": recall}
         return {qualified(name, network): float(inside.double().mean()) for name, inside in named.items()}
 
@@ -109,8 +109,8 @@ class DensityCoverage(_ManifoldScore):
     """`density` and `coverage`, with `_<network>` for any network but the papers' Inception. Higher is better.
 
     Density is how many of the real images' balls a generated image lies in, divided by k (1 if the distributions are
-    equal; more is possible); coverage is the share of those balls that hold a generated image, in [0, 1]. A ball's rim
-    is outside, as in the authors' code, so the balls of images that are there more than k times are empty.
+    equal; more is possible); coverage is the share of those balls that hold a generated image, in [0, 1]. The balls
+    are open, as in the authors' code, so those of images that are there more than k times are empty.
 
     Args:
         neighbors: Balls reach as far as the k-th nearest neighbour; 5 in the paper.
@@ -123,6 +123,6 @@ class DensityCoverage(_ManifoldScore):
         """Return both by name."""
         fake, real = generated["features"], reference["features"]
         radii = ball_radii(real, self.neighbors)
-        density = num_containing_balls(fake, real, radii, rim=False).double().mean() / self.neighbors
+        density = num_containing_balls(fake, real, radii, closed=False).double().mean() / self.neighbors
         coverage = (nearest_distance(real, fake, 1) < radii).double().mean()
         return {qualified("density", network): float(density), qualified("coverage", network): float(coverage)}

@@ -32,11 +32,11 @@ def test_balls_on_a_line():
     # Balls [-1, 1], [0, 2], [1, 5], [3, 11]
     centers, radii = on_a_line(0, 1, 3, 7), torch.tensor([1.0, 1.0, 2.0, 4.0])
     torch.testing.assert_close(
-        num_containing_balls(on_a_line(-2, 0.5, 1, 4, 12), centers, radii, rim=True),
+        num_containing_balls(on_a_line(-2, 0.5, 1, 4, 12), centers, radii, closed=True),
         torch.tensor([0.0, 2.0, 3.0, 2.0, 0.0]),
     )
     torch.testing.assert_close(
-        num_containing_balls(on_a_line(-2, 0.5, 1, 4, 12), centers, radii, rim=False),
+        num_containing_balls(on_a_line(-2, 0.5, 1, 4, 12), centers, radii, closed=False),
         torch.tensor([0.0, 2.0, 1.0, 2.0, 0.0]),
     )
 
