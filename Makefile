@@ -15,10 +15,10 @@ board: $(ENVIRONMENT)  ## Show all runs in TensorBoard
 	$(BIN)/tensorboard --logdir runs
 
 test: $(ENVIRONMENT)  ## What is tested in minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
+	$(BIN)/python -m pytest -n auto --maxprocesses 8
 
 test-all: $(ENVIRONMENT)  ## All tests: end to end, several processes, compilers
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m ""
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m ""
 
 check: $(ENVIRONMENT)  ## Style and types
 	$(BIN)/ruff check

@@ -58,7 +58,7 @@ class _Depthwise(torch.autograd.Function):
         x, weight, _ = saved
         return (
             _convolve(grad, weight.flip(2, 3), None) if needed[0] else None,
-            _weight_gradient(x, weight.shape, grad) if needed[1] else None,
+            _weight_gradient(x, weight, grad) if needed[1] else None,
             grad.sum((0, 2, 3)) if needed[2] else None,
         )
 
@@ -67,16 +67,16 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.conv2d(x, weight, bias, padding=[k // 2 for k in weight.shape[2:]], groups=len(weight))
 
 
-def _weight_gradient(x: Tensor, shape: torch.Size, grad: Tensor) -> Tensor:
-    """Return the gradient in the weight, in windows of columns that cover it, some taps twice."""
-    channels, _, height, width = shape
+def _weight_gradient(x: Tensor, weight: Tensor, grad: Tensor) -> Tensor:
+    """Return the gradient in the weight, in its layout, by windows of columns that cover it, some taps twice."""
+    channels, _, height, width = weight.shape
     padding = [height // 2, width // 2]
     if max(height, width) <= FAST or x.shape[3] <= padding[1]:  # fast as it is, or some windows would miss the image
-        return conv2d_weight(x, shape, grad, padding=padding, groups=channels)
-    weight, columns = x.new_empty(shape), min(width, FAST)
+        return conv2d_weight(x, weight.shape, grad, padding=padding, groups=channels)
+    gradient, columns = torch.empty_like(weight), min(width, FAST)
     for left in sorted({*range(0, width - columns + 1, columns), width - columns}):
         before = padding[1] - left  # zeros, or what the window does not see
         image = F.pad(x, [before, columns - 1 - before, padding[0], padding[0]])
         window = conv2d_weight(image, (channels, 1, height, columns), grad, groups=channels)
-        weight[..., left : left + columns] = window
-    return weight
+        gradient[..., left : left + columns] = window
+    return gradient

@@ -104,12 +104,15 @@ class ConvNorm(nn.Module):
     @torch.no_grad()
     def _track(self, current: Tensor) -> None:
         if self.running_spectrum.numel() == 0:
+            if getattr(self, "_is_replica", False):
+                raise RuntimeError("with momentum make one training step before nn.DataParallel: its replicas are lost")
             with torch.inference_mode(False):  # training comes after whatever pass is the first
                 self.running_spectrum = torch.zeros(current.shape, dtype=current.dtype, device=current.device)
         self._check_size(current.shape[1:])
         self.num_batches_tracked += 1
-        weight = torch.tensor(self.momentum) if self.momentum != "cosine" else _cosine(self.num_batches_tracked)
-        self.running_spectrum.lerp_(current, weight.to(current))
+        fixed = self.momentum != "cosine"
+        weight = current.new_tensor(self.momentum) if fixed else _cosine(self.num_batches_tracked).to(current)
+        self.running_spectrum.lerp_(current, weight)
 
     def _check_size(self, size: Sequence[int]) -> None:
         average = self.running_spectrum.shape[1:]
@@ -118,10 +121,17 @@ class ConvNorm(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ConvNorm":
         """Move and cast, but leave the average at least float32: what half precision can hold ends at 65,504."""
-        average = None if self.momentum is None else self.running_spectrum
-        super()._apply(fn, recurse)
-        if average is not None and self.running_spectrum.dtype.itemsize < 4:
-            self.running_spectrum = average.to(self.running_spectrum.device, torch.float32)
+        if self.momentum is None:
+            return super()._apply(fn, recurse)
+        average, self._buffers["running_spectrum"] = self.running_spectrum, None
+        try:
+            super()._apply(fn, recurse)
+        finally:
+            self.running_spectrum = average
+        moved = fn(average.flatten())  # formats of memory are for images
+        if moved.dtype.itemsize < 4:
+            moved = average.flatten().to(moved.device, torch.float32)
+        self.running_spectrum = moved.view(average.shape)
         return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
@@ -225,7 +235,8 @@ def convert(module: nn.Module, wrap: Callable[[nn.Module], nn.Module] = conv_nor
         The network, or the wrapped layer if `module` is one.
 
     Raises:
-        TypeError: if `wrap` raises one, or returns what is no module. No module has been replaced then.
+        TypeError: if `wrap` raises one, or returns what is no module, or a layer has been compiled by itself. No module
+            has been replaced then.
     """
     replacements: dict[nn.Module, nn.Module] = {}
     _find(module, wrap, "", replacements)
@@ -242,6 +253,8 @@ def _find(
     for name, child in _children(module, replacements[module]).items():
         if child not in replacements:
             _find(child, wrap, f"{path}.{name}".lstrip("."), replacements)
+        if name == "_orig_mod" and replacements[child] is not child:
+            raise TypeError(f"{path or 'the module'}: torch.compile has made a call of this layer; convert before")
 
 
 def _wrapped(module: nn.Module, wrap: Callable[[nn.Module], nn.Module], path: str) -> nn.Module:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from convnorm.functional import unfold
 from convnorm.geometry import Convolution, extended, geometry, rows
-from convnorm.modules import CONVOLUTIONS, ConvNorm
+from convnorm.modules import CONVOLUTIONS, REPARAMETRIZED, ConvNorm
 
 ALARMING = 1e-4  # relative residual of Lanczos, which bounds the error, at which there is a warning
 STEPS = 200  # of Lanczos, at most; 20 to 60 reach the tolerance on the layers of trained and untrained networks
@@ -34,7 +34,7 @@ def singular_values(layer: nn.Module, size: Sequence[int]) -> Tensor:
         values.
 
     Raises:
-        TypeError: if `layer` is none of these.
+        TypeError: if `layer` is none of these, or a hook sets its weight.
         ValueError: if `size` does not have one positive number per spatial axis, or the weight is not finite.
     """
     layer = _frozen(layer, torch.float64)
@@ -67,7 +67,8 @@ def operator_norm(layer: nn.Module, size: Sequence[int] = ()) -> float:
     """Return the largest singular value of a layer as it acts: with its zero padding, stride and all that wraps it.
 
     For a convolution by Lanczos' method on the map from one image to the output without bias, to about 1e-6 of the
-    value; where 200 steps do not suffice, to at least 1e-4, or a warning says how far from it. The layer, its
+    value; where 200 steps do not suffice, to at least 1e-4, or a warning says how far from it. Convolutions in TF32,
+    which cuDNN takes by default, are not as exact: `torch.backends.cudnn.conv.fp32_precision = "ieee"`. The layer, its
     mode and the global random state are left as they are.
 
     Args:
@@ -76,7 +77,7 @@ def operator_norm(layer: nn.Module, size: Sequence[int] = ()) -> float:
         size: spatial size H of the input images; a `Linear` has none.
 
     Raises:
-        TypeError: if `layer` is none of these.
+        TypeError: if `layer` is none of these, or a hook sets its weight.
         ValueError: if `size` does not have one positive number per spatial axis, or the weights are not finite.
     """
     with torch.inference_mode(False):  # it needs gradients
@@ -91,7 +92,8 @@ def _operator_norm(layer: nn.Module, size: Sequence[int]) -> float:
     _check_size(convolution, size)
     if isinstance(convolution.bias, nn.Parameter):
         convolution.bias = None  # small weights would drown beside it
-    start = torch.randn(1, convolution.in_channels, *size, generator=torch.Generator().manual_seed(0))
+    random = torch.Generator().manual_seed(0)
+    start = torch.randn(1, convolution.in_channels, *size, generator=random, device="cpu")
     return _norm_by_lanczos(layer, start.to(convolution.weight))
 
 
@@ -123,8 +125,8 @@ def _largest_eigenvalue(gram: Callable[[Tensor], Tensor], start: Tensor, toleran
     for _ in range(min(STEPS, start.numel())):
         image = gram(vectors[-1])
         diagonal.append(float((image * vectors[-1]).sum()))
-        tridiagonal = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
-        tridiagonal += torch.diag(torch.tensor(off_diagonal, dtype=torch.float64), -1)
+        tridiagonal = torch.diag(torch.tensor(diagonal, dtype=torch.float64, device="cpu"))
+        tridiagonal += torch.diag(torch.tensor(off_diagonal, dtype=torch.float64, device="cpu"), -1)
         values, ritz = torch.linalg.eigh(tridiagonal)
         value = max(float(values[-1]), 0.0)
         basis = torch.stack(vectors).flatten(1)
@@ -143,6 +145,11 @@ def _largest_eigenvalue(gram: Callable[[Tensor], Tensor], start: Tensor, toleran
 
 def _frozen(layer: nn.Module, least: torch.dtype) -> nn.Module:
     """Return a copy of at least the given precision, in which reading moves no parametrization and no average."""
+    if any(hasattr(module, name) for module in layer.modules() for name in REPARAMETRIZED):
+        raise TypeError(
+            f"layer must be free of the hooks of torch.nn.utils.spectral_norm, weight_norm and prune, got {layer}: use "
+            "torch.nn.utils.parametrizations or parametrize"
+        )
     frozen = copy.deepcopy(layer).requires_grad_(False)
     if isinstance(frozen, ConvNorm) and frozen.training:
         frozen.momentum = None  # it trains on the spectrum of now, whatever the average is

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint as LightningCheckpoint
@@ -24,7 +25,7 @@ from gan.atomic import write_atomically
 from gan.callbacks import AtomicCheckpointIO, Interruption, Pictures, Progress, SampleWriter
 from gan.data import ImageData
 from gan.device import chosen_accelerator
-from gan.errors import known_options, one_line
+from gan.errors import is_lost_process, known_options, one_line
 from gan.metrics import Evaluation
 from gan.module import GAN
 from gan.precision import fastest_precision
@@ -59,6 +60,11 @@ class Parser(LightningArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def parse_path(self, cfg_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Read a configuration file; if it is none, the error names it."""
+        _check_yaml(str(cfg_path))
+        return super().parse_path(cfg_path, *args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error and exit with code 2; what parses a part of it raises, and the whole adds where."""
@@ -235,6 +241,15 @@ class CLI(LightningCLI):
         return RunLogger(root, config.experiment, self._continue_run, self._from_step)
 
 
+def _check_yaml(path: str) -> None:
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeError) as error:
+        raise ValueError(f"--config {path} is no YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"--config {path} holds no options")
+
+
 def _listed(value: Any) -> list[Any]:
     """Return what a setting of the trainer holds: one object, several, or (None, or whether to have any) none."""
     if value is None or isinstance(value, bool):
@@ -267,6 +282,11 @@ def main() -> None:
             raise
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         raise SystemExit(1) from None
+    except RuntimeError as error:
+        if not is_lost_process(error):
+            raise
+        print(f"error: another process has ended, and said why, or is lost: {one_line(str(error))}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def _default_to_fit() -> None:
@@ -282,6 +302,7 @@ def _silence_lightning() -> None:
     logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # who asks for one wants to read it
     warnings.filterwarnings("ignore", ".*module\\(s\\) in eval mode")  # the averaged generator is
     warnings.filterwarnings("ignore", ".*LeafSpec")  # Lightning 2.6.6 on torch 2.14
+    warnings.filterwarnings("ignore", ".*smaller than the logging interval")  # of a rhythm that nothing here follows
     warnings.filterwarnings("ignore", ".*predict returned None")  # the samples are on the disk by then
 
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args, get_type_hints
 
+from torch.distributed import DistBackendError
+
 from gan.data import ImageData
 from gan.metrics import Evaluation, FeatureNetwork
 from gan.module import GAN
@@ -39,6 +41,11 @@ def one_line(message: str) -> str:
         text = " or ".join(reasons)
     where = f"{key}: " if key else ""
     return where + _tidy(text) + _choices(key, text)
+
+
+def is_lost_process(error: RuntimeError) -> bool:
+    """Say whether the error is one of talking to another process of the training."""
+    return isinstance(error, DistBackendError) or "gloo/transport" in str(error)
 
 
 def known_options(message: str, options: Sequence[str]) -> str:

@@ -103,7 +103,7 @@ class GAN(Pair):
         return int(self.trainer.datamodule.batch_size) * self.generator_batch_ratio  # type: ignore[attr-defined]
 
     def learning_rates(self) -> dict[str, float]:
-        """Return the learning rate of each network's optimizer."""
+        """Return the learning rate of each network's optimizer: that of the latest update."""
         rates = [optimizer.param_groups[0]["lr"] for optimizer in self.trainer.optimizers]
         return dict(zip(("generator", "discriminator"), map(float, rates), strict=True))
 
@@ -125,13 +125,13 @@ class GAN(Pair):
         """
         self.watch.begin(self.trainer.global_step + 1)
         seed_torch(self.device, self.seed, Stream.NETWORKS, self.trainer.global_step, self.trainer.global_rank)
+        self._set_learning_rates()
         images, labels = batch
         watched: dict[str, Tensor] = {}
         updates = zip(images.chunk(self.discriminator_steps), labels.chunk(self.discriminator_steps), strict=True)
         for update, (real, y) in enumerate(updates):
             watched |= self._update_discriminator(real, y, update)
         watched |= self._update_generator(len(real) * self.generator_batch_ratio)
-        self._set_learning_rates()
         if self.watch.is_due(self.device.type):
             self.watch.check()
         return watched
@@ -237,6 +237,11 @@ class GAN(Pair):
         Raises:
             ValueError: if it cannot.
         """
+        if not self.generator.training or not self.discriminator.training:
+            raise ValueError(
+                "the networks are in evaluation mode, as those of gan.load are: a checkpoint is trained on as the "
+                "ckpt_path of a new GAN"
+            )
         self._check_limits()
         self._count_steps_alone()
         self._check_decay()
@@ -266,9 +271,14 @@ class GAN(Pair):
     def _check_limits(self) -> None:
         if self.trainer.max_steps < 1:
             raise ValueError(f"trainer.max_steps must be at least 1 (generator steps), got {self.trainer.max_steps}")
-        for setting in "limit_train_batches", "max_epochs":
-            if getattr(self.trainer, setting) == 0:
+        epochs, batches = self.trainer.max_epochs, self.trainer.limit_train_batches
+        for setting, limit in {"limit_train_batches": batches, "max_epochs": epochs}.items():
+            if limit == 0:
                 raise ValueError(f"trainer.{setting} must not be 0: nothing would be trained")
+        if epochs is not None and epochs > 0 and not isinstance(batches, int):
+            raise ValueError(
+                f"trainer.max_epochs must be -1, got {epochs}: the data have no end, trainer.max_steps is the limit"
+            )
         if batches := self.trainer.overfit_batches:  # type: ignore[attr-defined]
             raise ValueError(
                 f"trainer.overfit_batches must be 0 (all images take their turn: use fewer), got {batches}"
@@ -305,7 +315,6 @@ class GAN(Pair):
                 logger.cut_once()
         for group, settings in self._groups_and_settings():
             group.update(settings)
-        self._set_learning_rates()
 
     def on_fit_end(self) -> None:
         """Leave the trainer's limits as they were asked for."""

@@ -161,6 +161,7 @@ class Pair(LightningModule):
             seed=description["seed"],
         )
         module.on_load_checkpoint(checkpoint)
+        module.to(next(tensor.dtype for tensor in checkpoint["state_dict"].values() if tensor.is_floating_point()))
         module.load_state_dict(checkpoint["state_dict"])
         return module.eval()
 

@@ -47,6 +47,11 @@ def run_folder(trainer: Trainer) -> Path | None:
     return next((Path(logger.log_dir) for logger in trainer.loggers if isinstance(logger, RunLogger)), None)
 
 
+def is_run(folder: Path) -> bool:
+    """Say whether a folder is that of a run."""
+    return Path(folder, CONFIG).is_file() and Path(folder, CHECKPOINTS).is_dir()
+
+
 def experiment_folder(root: str, experiment: str) -> Path:
     """Return where the runs of an experiment lie. `~` and variables of the environment stand for what they mean."""
     return Path(os.path.expanduser(os.path.expandvars(os.path.join(root, experiment))))
@@ -99,7 +104,7 @@ def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
         FileNotFoundError: if there is no such file, or no checkpoint in the folder.
         ValueError: if none in the folder is whole.
     """
-    path = Path(run_or_checkpoint)
+    path = Path(run_or_checkpoint).expanduser()
     if path.is_file():
         return path
     if checkpoints(path):
@@ -165,6 +170,7 @@ class RunLogger(TensorBoardLogger):
         purge = None if continue_run is None else from_step + 1
         super().__init__(root, experiment, version, default_hp_metric=False, purge_step=purge)
         self._last_step = None if continue_run is None else from_step
+        self._logged: set[tuple[int, frozenset[str]]] = set()
 
     @property
     def root_dir(self) -> str:
@@ -183,14 +189,24 @@ class RunLogger(TensorBoardLogger):
     def log_metrics(
         self, metrics: Mapping[str, Any], step: int | None = None, protocol: Protocol | None = None
     ) -> None:
-        """Log values, and how they were made, under a generator step. A line is on its way to the disk on return."""
+        """Log values, and how they were made, under a generator step. A line is on its way to the disk on return.
+
+        An evaluation made up for that a kill kept from its checkpoint is made again, to the same values: the line
+        stands there already, and TensorBoard has had its point before.
+        """
         self.cut_once()
+        if (step, frozenset(metrics)) in self._logged:
+            return
         super().log_metrics(metrics, step)
-        line: dict[str, Any] = {"step": step, **{name: float(value) for name, value in metrics.items()}}
+        values = {name: float(value) for name, value in metrics.items()}
+        line: dict[str, Any] = {"step": step} | {  # JSON knows neither NaN nor infinity
+            name: value if math.isfinite(value) else None for name, value in values.items()
+        }
         if protocol is not None:
             line["protocol"] = dict(protocol)
             text = "  \n".join(f"{name}: {value}" for name, value in protocol.items())  # Markdown's line breaks
             self.experiment.add_text("protocol", text, step)
+            self.experiment.flush()
         path = Path(self.log_dir, METRICS)
         with named(path), open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
@@ -228,8 +244,9 @@ class RunLogger(TensorBoardLogger):
             *lines, rest = path.read_bytes().split(b"\n")  # the rest is empty, or what a kill left of a line
             if damaged := [str(number) for number, line in enumerate(lines, 1) if _step_of(line) == math.inf]:
                 rank_zero_warn(f"{path}: damaged and dropped: line {', '.join(damaged)}")
-            kept = [line + b"\n" for line in (*lines, rest) if _step_of(line) <= last_step]
-            write_atomically(path, lambda file: file.write(b"".join(kept)))
+            kept = [line for line in (*lines, rest) if _step_of(line) <= last_step]
+            write_atomically(path, lambda file: file.write(b"".join(line + b"\n" for line in kept)))
+            self._logged = {(last_step, _names(line)) for line in kept if _step_of(line) == last_step}
         self.experiment.open()
 
     def _get_next_version(self) -> int:
@@ -269,6 +286,10 @@ def _remove(run: Path) -> None:
     shutil.rmtree(run)
     if not any(run.parent.iterdir()):  # nor is there another run of the experiment
         run.parent.rmdir()
+
+
+def _names(line: bytes) -> frozenset[str]:
+    return frozenset(json.loads(line)) - {"step", "protocol"}
 
 
 def _step_of(line: bytes) -> float:

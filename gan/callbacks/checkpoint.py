@@ -35,7 +35,7 @@ class Checkpoint(LightningCheckpoint):
             raise ValueError(f"Checkpoint: keep must be at least 0, got {keep}")
         self.every_n_steps, self.keep = every_n_steps, keep
         self.monitor, self.lower_is_better = monitor, lower_is_better
-        self.best = math.inf if lower_is_better else -math.inf
+        self.best = self._worst = math.inf if lower_is_better else -math.inf
         self._at: int | None = None  # the step of the newest one
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -57,7 +57,10 @@ class Checkpoint(LightningCheckpoint):
         if trainer.is_global_zero:
             for folder in run, run / CHECKPOINTS, run / SAMPLES:
                 remove_unfinished(folder)
-        if _is_loaded(trainer, checkpoint_path(run, trainer.global_step)) and not _is_made_up_for(trainer, pl_module):
+        continues = _is_loaded(trainer, checkpoint_path(run, trainer.global_step))
+        if not continues:
+            self.best = self._worst  # a checkpoint of another run brings a value whose weights are not in this one
+        if continues and not _is_made_up_for(trainer, pl_module):
             self._at = trainer.global_step
             return
         if trainer.ckpt_path is None and self.monitor not in (None, *trainer.callback_metrics):

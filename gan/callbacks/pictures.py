@@ -25,14 +25,15 @@ class Pictures(Callback):
         path: The folder, which must not exist or be empty; None: no pictures.
         rows: Rows of either picture.
         columns: Columns of either picture.
-        seed: Which stream of samples.
+        seed: Which stream of samples; None: the one of `seed_everything`, as in training.
     """
 
-    def __init__(self, path: str | None = None, rows: int = 8, columns: int = 8, seed: int = 0) -> None:
+    def __init__(self, path: str | None = None, rows: int = 8, columns: int = 8, seed: int | None = None) -> None:
         for name, value in {"rows": rows, "columns": columns}.items():
             if value < 1:
                 raise ValueError(f"pictures: {name} must be at least 1, got {value}")
-        check_seed("pictures: seed", seed)
+        if seed is not None:
+            check_seed("pictures: seed", seed)
         self.path = None if path is None else Path(path).expanduser()
         self.rows, self.columns, self.seed = rows, columns, seed
 
@@ -46,8 +47,9 @@ class Pictures(Callback):
         assert isinstance(pl_module, GAN)
         if self.path is None or not trainer.is_global_zero:
             return
-        ways = interpolations(pl_module, self.rows, self.columns, self.seed)
-        write_png(self.path / "grid.png", grid(pl_module, self.rows, self.columns, self.seed))
+        seed = pl_module.seed if self.seed is None else self.seed
+        ways = interpolations(pl_module, self.rows, self.columns, seed)
+        write_png(self.path / "grid.png", grid(pl_module, self.rows, self.columns, seed))
         write_png(self.path / "interpolations.png", tile(ways.cpu(), self.columns))
         trainer.print(f"grid.png and interpolations.png of the {pl_module.weights_name} weights are in {self.path}")
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import convnorm
 from convnorm.spectra import operator_norm
+from gan.metrics.exactness import exact_inference
 from gan.modes import evaluating
 from gan.module import GAN
 
@@ -46,11 +47,12 @@ class OperatorNorms(Callback):
         size, channels = module.generator.image_size, module.generator.channels
         z = torch.zeros(1, module.generator.latent_dim, device=module.device, dtype=module.weights_dtype)
         image = torch.zeros(1, channels, size, size, device=module.device, dtype=module.weights_dtype)
-        norms = {
-            f"operator_norm/{network}/{name}": value
-            for network, x in (("generator", z), ("discriminator", image))
-            for name, value in operator_norms(getattr(module, network), x)
-        }
+        with exact_inference(module.device.type):  # cuDNN's TF32 would show in the fourth digit
+            norms = {
+                f"operator_norm/{network}/{name}": value
+                for network, x in (("generator", z), ("discriminator", image))
+                for name, value in operator_norms(getattr(module, network), x)
+            }
         module.publish(norms)
 
 

@@ -23,13 +23,14 @@ class SampleWriter(Callback):
     Args:
         path: A folder, or a zip file if it ends in `.zip`. It must not exist, or be an empty folder.
         num_samples: How many.
-        seed: Which stream of samples.
+        seed: Which stream of samples; None: the one of `seed_everything`, as in training.
     """
 
-    def __init__(self, path: str = "samples", num_samples: int = 64, seed: int = 0) -> None:
+    def __init__(self, path: str = "samples", num_samples: int = 64, seed: int | None = None) -> None:
         if num_samples < 1:
             raise ValueError(f"samples: num_samples must be at least 1, got {num_samples}")
-        check_seed("samples: seed", seed)
+        if seed is not None:
+            check_seed("samples: seed", seed)
         self.path, self.num_samples, self.seed = Path(path).expanduser(), num_samples, seed
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -42,18 +43,19 @@ class SampleWriter(Callback):
         assert isinstance(pl_module, GAN)
         if not trainer.is_global_zero:
             return
+        seed = pl_module.seed if self.seed is None else self.seed
         with _writing(self.path) as write:
             for start in range(0, self.num_samples, SAMPLE_BLOCK):
                 count = min(SAMPLE_BLOCK, self.num_samples - start)
                 # Whole blocks: in a batch of another size the last bits differ, and with them a pixel now and then.
-                images = pl_module.sample(SAMPLE_BLOCK, seed=self.seed, start=start)[:count].cpu()
-                for name, image in zip(self._names(pl_module, start, count), images, strict=True):
+                images = pl_module.sample(SAMPLE_BLOCK, seed=seed, start=start)[:count].cpu()
+                for name, image in zip(self._names(pl_module, seed, start, count), images, strict=True):
                     write(name, png(image))
                 self._show(trainer, start + count)
         trainer.print(f"{self.num_samples} samples of the {pl_module.weights_name} weights are in {self.path}")
 
-    def _names(self, module: GAN, start: int, count: int) -> Iterator[str]:
-        _, labels = sample_inputs(module.generator, count, seed=self.seed, start=start)
+    def _names(self, module: GAN, seed: int, start: int, count: int) -> Iterator[str]:
+        _, labels = sample_inputs(module.generator, count, seed=seed, start=start)
         for number, label in enumerate(labels.tolist(), start):
             yield f"{label}/{number:08d}.png" if module.conditional else f"{number:08d}.png"
 
@@ -63,8 +65,8 @@ class SampleWriter(Callback):
 
 
 def check_vacant(path: Path, argument: str) -> None:
-    """Raise a FileExistsError that names the argument if there is a file or a folder with content."""
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+    """Raise a FileExistsError that names the argument if there is a file, a folder with content, or one for a zip."""
+    if path.is_file() or (path.is_dir() and (_is_zip(path) or any(path.iterdir()))):
         raise FileExistsError(f"{argument}: {path} exists already")
 
 
@@ -72,16 +74,20 @@ def check_vacant(path: Path, argument: str) -> None:
 def _writing(path: Path) -> Iterator[Write]:
     """Give a function that writes a file of some name into a zip or a folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix != ".zip":
+    if not _is_zip(path):
         yield lambda name, content: _write_file(path / name, content)
         return
-    temporary = path.with_suffix(".zip.tmp")  # a zip under its own name is whole
+    temporary = path.with_name(f"{path.name}.tmp")  # a zip under its own name is whole
     try:
         with zipfile.ZipFile(temporary, "w") as archive:
             yield archive.writestr
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_zip(path: Path) -> bool:
+    return path.suffix.lower() == ".zip"
 
 
 def _write_file(path: Path, content: bytes) -> None:

@@ -47,8 +47,10 @@ def decode(content: bytes) -> "Image.Image":
     Raises:
         ValueError: If the bytes are no image that can be read whole; the message is the reason and names no file.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+    # One long comment or colour profile is no reason to refuse the pixels; all of them together are bounded still.
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
     try:
         image = Image.open(io.BytesIO(content), formats=_FORMATS)
         image.load()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from gan.data.decode import SUFFIXES
+from gan.runs import is_run
 
 MAX_FILE_BYTES = 2**28
 _ABSOLUTE = re.compile(r"([A-Za-z]:)?/")
@@ -76,13 +77,13 @@ def open_files(root: str) -> ImageFiles:
 
 
 class FolderFiles(ImageFiles):
-    """The image files below a folder. Symbolic links are followed, but no folder is entered twice."""
+    """The image files below a folder. Symbolic links are followed, but no folder is entered twice, and no run."""
 
     def _list(self) -> Iterator[tuple[str, int]]:
         seen = set()
         for folder, subfolders, files in os.walk(self.root, followlinks=True, onerror=self._refuse):
-            if (real := os.path.realpath(folder)) in seen:
-                subfolders.clear()
+            if (real := os.path.realpath(folder)) in seen or is_run(Path(folder)):
+                subfolders.clear()  # what is drawn of the images must not become one of them
                 continue
             seen.add(real)
             subfolders.sort()  # of two ways to one folder, always the same is taken

@@ -15,7 +15,7 @@ class Layout:
 
     Attributes:
         splits: The files and their labels, by split; `train` alone where the folders name no split. Labels are 0 where
-            there are no classes.
+            there are no classes, and of images of other splits that are in none of them.
         classes: Names of the classes, sorted; empty if there are fewer than two.
     """
 
@@ -27,8 +27,8 @@ def read_layout(names: Iterable[str]) -> Layout:
     """Find splits and classes in the names of files.
 
     A folder that alone holds everything is looked through (`photos/cat/1.png` in `photos.zip`). Top folders named
-    train, val (valid, validation) and test are splits. Below them the next folders are the classes, if all images of
-    the training split lie in such folders, and there are at least two.
+    train, val (valid, validation) and test are splits. The training split's next folders are the classes, if all its
+    images lie in such folders, and there are at least two: one that another split alone has cannot be learnt.
 
     Raises:
         ValueError: If there are splits, and images beside them.
@@ -57,17 +57,17 @@ def _look_through(files: _Folders) -> _Folders:
 
 def _splits(files: _Folders) -> dict[str, _Folders]:
     splits: dict[str, _Folders] = {}
-    odd = None
+    beside: _Folders = {}
     for name, folders in files.items():
         split = SPLITS.get(_top(folders).lower())
         if split is None:
-            odd = name
+            beside[name] = folders
         else:
             splits.setdefault(split, {})[name] = folders[1:]
-    if odd is None:
+    if not beside:
         return {split: splits[split] for split in SPLITS.values() if split in splits}
-    if len(splits) > 1:
-        raise ValueError(f"{odd!r} lies beside the splits {', '.join(splits)}; move it into one of them")
+    if len(splits) > 1 or (splits and not any(beside.values())):
+        raise ValueError(f"{next(iter(beside))!r} lies beside the splits {', '.join(splits)}; move it into one of them")
     return {"train": files}  # a lone `train` among other folders is a class
 
 
@@ -75,7 +75,7 @@ def _classes(splits: Mapping[str, _Folders]) -> tuple[str, ...]:
     training = splits.get("train") or next(iter(splits.values()))
     if not all(training.values()):
         return ()
-    names = {_top(folders) for files in splits.values() for folders in files.values()} - {""}
+    names = {_top(folders) for folders in training.values()}
     return tuple(sorted(names)) if len(names) > 1 else ()
 
 

@@ -7,6 +7,7 @@ from abc import abstractmethod
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from pytorch_lightning.trainer.states import TrainerFn
 
 from gan.data.decode import Frame
 from gan.data.files import FolderFiles
@@ -61,8 +62,9 @@ class Published(ImageData):
         """Return a split from torchvision's own files in `root`."""
 
     def prepare_data(self) -> None:
-        """Download the set if it is not there."""
-        if self.tree is None:
+        """Download the set if it is not there, but not to draw samples."""
+        predicts = self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING
+        if self.tree is None and not predicts:
             self._read("test", download=True)  # brings all splits, and is the cheaper one to read in vain
 
     def open(self, split: str) -> Source:

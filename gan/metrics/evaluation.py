@@ -67,7 +67,7 @@ class Evaluation(Callback):
         self.split = split
         self.collapse = collapse
         self.images = images
-        self._references: dict[str, Collected] = {}
+        self._references: dict[tuple[str, torch.device], Collected] = {}
         self._missed_at: int | None = None
 
     # When
@@ -80,8 +80,8 @@ class Evaluation(Callback):
         if stage == "test" and split not in data.splits:
             raise ValueError(f"{data.name} has no test split to compare with: use validate, which takes {self.split}")
         self.plan = replace(default_plan(trainer.strategy.root_device.type), **self._chosen)
-        image = torch.zeros(1, data.channels, data.image_size, data.image_size, dtype=torch.uint8)
-        self.evaluator.check(image, self._scored(trainer, _gan(pl_module)).total, data.num_images(split))
+        num_scored = self._scored(trainer, _gan(pl_module)).total
+        self.evaluator.check(_ramp(data.channels, data.image_size), num_scored, data.num_images(split))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what the evaluations will cost."""
@@ -142,10 +142,11 @@ class Evaluation(Callback):
         data, images, progress = _data(trainer), self._scored(trainer, module), _progress(trainer, module)
         with exact_inference(module.device.type):
             self.evaluator.to(module.device)
-            if split not in self._references:
+            known = data.content_hash(split), module.device
+            if known not in self._references:
                 real = split_of(data, split, self.plan.batch_size)
-                self._references[split] = self.evaluator.reference(real, data.content_hash(split), progress)
-            values = self.evaluator.evaluate(images, self._references[split], progress)
+                self._references[known] = self.evaluator.reference(real, data.content_hash(split), progress)
+            values = self.evaluator.evaluate(images, self._references[known], progress)
         return values, self._protocol(trainer, split, images.total, module)
 
     def _evaluate_in_fit(self, trainer: Trainer, module: GAN) -> None:
@@ -213,6 +214,11 @@ class Evaluation(Callback):
                 features, _ = self.evaluator.extract(module.sample(self.plan.batch_size, seed=SEED, start=0))
                 features.cpu()  # waits for the device
         return time.perf_counter() - started
+
+
+def _ramp(channels: int, size: int) -> torch.Tensor:
+    """Return an image that is the same always and has all values: uint8 (1, channels, size, size)."""
+    return torch.arange(channels * size * size).remainder(256).to(torch.uint8).view(1, channels, size, size)
 
 
 def _gan(module: LightningModule) -> GAN:

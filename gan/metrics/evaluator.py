@@ -40,15 +40,17 @@ class Evaluator:
         return f"{name}_custom" if name == PAPER and not isinstance(self.network, InceptionV3) else name
 
     def check(self, image: Tensor, num_samples: int, num_reference: int) -> None:
-        """Find out, with any uint8 image (1, C, H, W), what would fail in an evaluation or is worth a warning.
+        """Find out, with a uint8 image (1, C, H, W), what would fail in an evaluation or is worth a warning.
 
-        Reads the network's weights, where they are read late.
+        Reads the network's weights, where they are read late. What it makes of the image tells it from another network
+        of the same name and weights, as one whose code has been edited: let the image be the same always.
 
         Raises:
             FileNotFoundError: The network's weights are not there.
             ValueError: The network does not return what it should, or a score cannot be computed so.
         """
         self.outputs = self.extract(image)
+        self._behaviour = _summary(self.outputs)
         self.weights_hash = weights_hash_of(self.network)
         for score in self.scores:
             if score.uses_logits and self.outputs[1] is None:
@@ -75,6 +77,9 @@ class Evaluator:
             kinds: The kinds of statistics.
             progress: Called after each block, with what all processes have done when they have gone through as many. As
                 long as images are left, all of them call it equally often, unless the set was joined of several.
+
+        Raises:
+            FloatingPointError: In every process, if features or logits were not finite.
         """
         collected = {kind: kind.zeros(self._example(images.total)) for kind in sorted(set(kinds), key=repr)}
         done = 0
@@ -86,6 +91,8 @@ class Evaluator:
             progress(min(done, images.total), images.total)
         for sums in collected.values():
             all_reduce(*sums.values())
+            if not all(bool(sum.isfinite().all()) for sum in sums.values()):
+                raise FloatingPointError(f"the feature network {self.name} returned numbers that are not finite")
         return collected
 
     def reference(self, images: ImageSet, images_hash: str, progress: Progress) -> Collected:
@@ -111,7 +118,7 @@ class Evaluator:
         """Return where the statistics that the scores need of reference images are kept."""
         kinds = {score.statistics for score in self.scores if score.uses_reference}
         network = type(self.network).__module__, type(self.network).__qualname__, self.name, self.weights_hash
-        how = resize_of(self.network), precision_of(self.network)
+        how = resize_of(self.network), precision_of(self.network), self._behaviour
         return {kind: cache_file(*network, *how, images_hash, kind) for kind in kinds}
 
     def evaluate(self, images: ImageSet, reference: Collected, progress: Progress) -> dict[str, float]:
@@ -132,3 +139,9 @@ class Evaluator:
         features, logits = self.outputs
         device = self._sums_device
         return Batch(features.to(device), None if logits is None else logits.to(device), 0, total)
+
+
+def _summary(outputs: Features) -> str:
+    """Return means and spreads, in so few digits that another machine's rounding hardly ever changes one."""
+    tensors = (tensor for tensor in outputs if tensor is not None)
+    return " ".join(f"{float(value):.3g}" for tensor in tensors for value in torch.std_mean(tensor, correction=0))

@@ -77,10 +77,10 @@ class InceptionScore(Score):
         self.splits = splits
 
     def check(self, example: Batch, num_reference: int) -> None:
-        """Raise if there are fewer images than splits."""
-        if example.total < self.splits:
+        """Raise if a split has a single image, whose score is 1 whatever it shows."""
+        if example.total < 2 * self.splits:
             raise ValueError(
-                f"InceptionScore: splits must be at most the number of generated images, {example.total}, "
+                f"InceptionScore: splits must be at most half the number of generated images, {example.total}, "
                 f"got {self.splits}"
             )
 

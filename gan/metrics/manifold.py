@@ -6,6 +6,8 @@ Generative Models", 2019. Density and coverage: Naeem et al., "Reliable Fidelity
 Models", 2020.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -15,17 +17,13 @@ from gan.metrics.score import Score, qualified
 from gan.metrics.statistics import Batch, Sums
 
 ROUNDING = 64  # how many roundings of a squared norm a squared distance may be off; 4 to 19 were seen in 4,096 features
-BLOCK = 1_000  # rows of a matrix of distances at a time, so that memory grows with the number of images, not its square
+RIM = 1e-9  # distances that differ by less, relative to them, are equal: those of copies are computed on two ways
+BLOCK = 500  # rows of a matrix of distances at a time, so that memory grows with the number of images, not its square
 
 
 def nearest_distance(queries: Tensor, points: Tensor, k: int) -> Tensor:
-    """Return the distance (N,) from each query (N, D) to the k-th nearest of the points (M, D)."""
-    distances = queries.new_zeros(len(queries))
-    for start, length in my_blocks(len(queries), BLOCK):
-        block = _distances(queries[start : start + length], points)
-        distances[start : start + length] = block.kthvalue(k, dim=1).values
-    all_reduce(distances)
-    return distances
+    """Return the distance (N,), in float64, from each query (N, D) to the k-th nearest of the points (M, D)."""
+    return _by_blocks(queries, points, lambda distances: distances.kthvalue(k, dim=1).values)
 
 
 def num_containing_balls(queries: Tensor, centers: Tensor, radii: Tensor, closed: bool) -> Tensor:
@@ -33,25 +31,32 @@ def num_containing_balls(queries: Tensor, centers: Tensor, radii: Tensor, closed
 
     Whether the balls are closed matters where one set holds copies of images of the other: they lie on rims.
     """
-    numbers = queries.new_zeros(len(queries))
-    for start, length in my_blocks(len(queries), BLOCK):
-        block = _distances(queries[start : start + length], centers)
-        inside = block <= radii if closed else block < radii
-        numbers[start : start + length] = inside.sum(1).to(numbers.dtype)
-    all_reduce(numbers)
-    return numbers
+    return _by_blocks(queries, centers, lambda distances: lies_within(distances, radii, closed).sum(1))
 
 
-def _distances(queries: Tensor, points: Tensor) -> Tensor:
-    """Return the distances (N, M), taken from the points' mean: from afar, rounding would be as large as they are.
+def lies_within(distances: Tensor, radii: Tensor, closed: bool) -> Tensor:
+    """Return whether balls of these radii, closed or open, reach as far as these distances."""
+    return distances <= radii * (1 + RIM) if closed else distances < radii * (1 - RIM)
 
-    Those of equal rows are zero, as are all below 0.3 % of the way to the mean: they cannot be told from these.
+
+def _by_blocks(queries: Tensor, points: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return what `reduce` makes of the distances (n, M) of n queries: (N,), each process its share of them.
+
+    Distances are taken in float64, from the points' mean: tight clusters that are far apart would drown in the
+    rounding of float32. Those of equal rows are zero, as are all below a ten-millionth of the way to the mean, which
+    cannot be told from them.
     """
-    mean = points.mean(0)
-    queries = queries - mean
-    distances = torch.cdist(queries, points - mean)
-    rounding = ROUNDING * torch.finfo(queries.dtype).eps * queries.square().sum(1, keepdim=True)
-    return distances.masked_fill_(distances < rounding.sqrt(), 0)
+    mean = points.double().mean(0)
+    points = points - mean
+    reduced = points.new_zeros(len(queries))
+    for start, length in my_blocks(len(queries), BLOCK):
+        block = queries[start : start + length] - mean
+        rounding = ROUNDING * torch.finfo(block.dtype).eps * block.square().sum(1, keepdim=True)
+        distances = torch.cdist(block, points)
+        distances.masked_fill_(distances < rounding.sqrt(), 0)
+        reduced[start : start + length] = reduce(distances).to(reduced)
+    all_reduce(reduced)
+    return reduced
 
 
 def ball_radii(features: Tensor, neighbors: int) -> Tensor:
@@ -124,5 +129,5 @@ class DensityCoverage(_ManifoldScore):
         fake, real = generated["features"], reference["features"]
         radii = ball_radii(real, self.neighbors)
         density = num_containing_balls(fake, real, radii, closed=False).double().mean() / self.neighbors
-        coverage = (nearest_distance(real, fake, 1) < radii).double().mean()
+        coverage = lies_within(nearest_distance(real, fake, 1), radii, closed=False).double().mean()
         return {qualified("density", network): float(density), qualified("coverage", network): float(coverage)}

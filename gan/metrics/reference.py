@@ -1,8 +1,8 @@
 """Statistics of the reference images, computed once and kept in a cache folder.
 
 The name of a file is a hash of everything that its numbers depend on: the images' content, the feature network, its
-weights and what it says of its resizing and precision, the kind of statistic, and the versions of the packages that
-decode and compute. Nothing is ever stale, and the folder may be deleted at any time.
+weights, what it says of its resizing and precision and makes of a test image, the kind of statistic, and the versions
+of the packages that decode and compute. Nothing is ever stale, and the folder may be deleted at any time.
 """
 
 import hashlib

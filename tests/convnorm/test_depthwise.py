@@ -20,3 +20,11 @@ def test_gradients(kernel: tuple[int, int], size: tuple[int, int]) -> None:
         y = convolve(*inputs)
         outcomes.append((y, *torch.autograd.grad((y * y.detach().cos()).sum(), inputs)))
     torch.testing.assert_close(*outcomes)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_the_weights_gradient_comes_in_their_layout(layout: torch.memory_format) -> None:
+    weight = torch.randn(4, 1, 5, 5).to(memory_format=layout).requires_grad_()
+    x = torch.randn(2, 4, 8, 8).to(memory_format=layout)
+    (gradient,) = torch.autograd.grad(filter_channels(x, weight, None).sum(), weight)
+    assert gradient.stride() == weight.stride()

@@ -324,6 +324,23 @@ def test_convert_replaces_all_or_nothing() -> None:
     assert [type(m) for m in (network[0], *network[1])] == [ConvNorm, ConvNorm, Own]
 
 
+@pytest.mark.parametrize("wrap", [lambda m: m, nn.Sequential])
+def test_convert_refuses_layers_that_are_compiled_by_themselves(wrap) -> None:
+    """What torch.compile returns would go on calling the layer as it was."""
+    network = wrap(torch.compile(nn.Conv2d(3, 3, 3), backend="eager"))
+    with pytest.raises(TypeError, match=r"torch\.compile has made a call of this layer; convert before"):
+        convert(network)
+    assert not any(isinstance(module, ConvNorm) for module in network.modules())
+
+
+def test_convert_of_a_compiled_network_is_seen_by_it() -> None:
+    network, x = torch.compile(nn.Sequential(nn.Conv2d(3, 3, 3)), backend="eager"), torch.randn(1, 3, 8, 8)
+    plain = network(x)
+    converted = convert(network)(x)
+    torch.testing.assert_close(converted, network._orig_mod[0](x))
+    assert not torch.allclose(converted, plain)
+
+
 def test_convert_refuses_what_is_no_module() -> None:
     network = nn.Sequential(nn.ReLU(), nn.Conv2d(1, 1, 1))
     with pytest.raises(TypeError, match=r"^1: `wrap` must return a module, got NoneType"):
@@ -410,6 +427,40 @@ def test_half_precision_does_not_cut_the_average(dtype: torch.dtype) -> None:
     average = norm.running_spectrum.clone()
     assert average.max() > torch.finfo(torch.float16).max
     assert torch.equal(norm.to(dtype).running_spectrum, average)
+
+
+@pytest.mark.parametrize(
+    ("layer", "memory_format"),
+    [(nn.Conv2d(2, 3, 3), torch.channels_last), (nn.Conv3d(2, 3, 3), torch.channels_last_3d)],
+)
+def test_formats_of_memory_leave_the_average_alone(layer: nn.Module, memory_format: torch.memory_format) -> None:
+    """That of a 3-d layer has four axes, as images have, and torch would give it their format."""
+    norm, x = ConvNorm(layer, momentum=0.5), torch.randn(2, 2, *[5] * (layer.weight.dim() - 2))
+    norm(x)
+    state = copy.deepcopy(norm.state_dict())
+    norm.to(torch.float64, memory_format=memory_format)
+    assert norm.layer.weight.is_contiguous(memory_format=memory_format)
+    assert list(norm.state_dict()) == list(state)
+    assert torch.equal(norm.running_spectrum, state["running_spectrum"].double())
+    norm.float()(x)
+
+
+def test_an_average_does_not_begin_in_a_replica_of_data_parallel() -> None:
+    norm, x = ConvNorm(nn.Conv2d(3, 4, 3), momentum=0.5), torch.randn(2, 3, 8, 8)
+
+    def replica() -> ConvNorm:
+        copied = norm._replicate_for_data_parallel()
+        copied._modules = dict(norm._modules)
+        return copied
+
+    with pytest.raises(RuntimeError, match=r"make one training step before nn\.DataParallel"):
+        replica()(x)
+    assert norm.num_batches_tracked == 0
+    norm(x)
+    begun = norm.running_spectrum.clone()
+    replica()(x)
+    assert norm.num_batches_tracked == 2
+    torch.testing.assert_close(norm.running_spectrum, 1.5 * begun)  # of 0.5 and 0.75 of the same spectrum
 
 
 def test_double_precision_survives_the_state_dict() -> None:

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 
 from convnorm import ConvNorm
 from convnorm.spectra import operator_norm, singular_values
@@ -151,6 +151,23 @@ def test_singular_values_of_a_conv_norm() -> None:
 def test_refuses_other_layers(function) -> None:
     with pytest.raises(TypeError, match="layer must be a convolution or a ConvNorm, got ReLU"):
         function(nn.ReLU(), SIZE)
+
+
+@pytest.mark.parametrize("hook", [nn.utils.spectral_norm, nn.utils.weight_norm, lambda m: prune.identity(m, "weight")])
+@pytest.mark.parametrize("function", [singular_values, operator_norm])
+def test_refuses_weights_that_a_hook_sets(function, hook) -> None:
+    layer = nn.Conv2d(3, 5, 3)
+    for each in hook(copy.deepcopy(layer)), ConvNorm(layer):
+        hook(each.layer) if isinstance(each, ConvNorm) else None
+        with pytest.raises(TypeError, match=r"layer must be free of the hooks of torch\.nn\.utils"):
+            function(each, SIZE)
+
+
+def test_operator_norm_computes_where_the_layer_is() -> None:
+    layer = nn.Conv2d(3, 5, 3)
+    expected = operator_norm(layer, SIZE)
+    with torch.device("meta"):
+        assert operator_norm(layer, SIZE) == expected
 
 
 @pytest.mark.parametrize("size", [(), (6,), (6, 5, 4), (6, 0), 6, None])

@@ -16,11 +16,12 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from training import forked, limit_files
+from training import forked, limit_files, together
 
 import gan
 from gan import cli
-from gan.data import Digits
+from gan.data import Digits, Folder
+from gan.module import GAN
 from gan.runs import checkpoints
 
 ROOT = Path(__file__).parents[2]
@@ -149,6 +150,35 @@ def test_a_wrong_key_in_a_file_is_named(train, capsys, tmp_path):
     assert "generator_nroms" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"model: {", "is no YAML: while parsing a flow"),
+        (b"\xff\xfe", "is no YAML: 'utf-8' codec"),
+        (b"", "holds no options"),
+        (b"quickstart", "holds no options"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_named(train, capsys, tmp_path, content, reason):
+    (tmp_path / "wrong.yaml").write_bytes(content)
+    with pytest.raises(SystemExit) as exit_:
+        train(*small("--config", "wrong.yaml"))
+    assert exit_.value.code in (1, 2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: --config wrong.yaml {reason}")
+
+
+def test_what_a_run_draws_does_not_become_an_image_of_its_data(train, tmp_path):
+    for pet in "cat", "dog":
+        (tmp_path / pet).mkdir()
+        Image.new("L", (32, 32)).save(tmp_path / pet / "1.png")
+    data = ["--data=gan.data.Folder", "--data.root=.", "--data.image_size=32", "--data.channels=1"]
+    runs = train(*small(*data, "--trainer.max_steps=1"))
+    assert list(runs.rglob("*.png"))
+    train(*small(*data, "--trainer.max_steps=1", "--ckpt_path=last"))  # with a warning, were its data others now
+    assert Folder(str(tmp_path), 32, 1).num_images("train") == 2
+
+
 def test_an_unreadable_image_is_named(train, capsys, tmp_path):
     for number in range(3):
         Image.new("L", (32, 32)).save(tmp_path / f"{number}.png")
@@ -255,7 +285,7 @@ def test_a_changed_configuration_is_said_and_holds(train):
     assert "model.decay was None, is {'end': 4, 'start': 1}" in said
     assert "ckpt_path" not in said
     groups = [state["param_groups"][0] for state in read(runs, 3)["optimizer_states"]]
-    assert [group["lr"] for group in groups] == [0.25 / 3, 0.001 / 3]  # (4 - 3) / (4 - 1)
+    assert [group["lr"] for group in groups] == pytest.approx([0.25 * 2 / 3, 0.001 * 2 / 3])  # (4 - 2) / (4 - 1)
     assert [tuple(group["betas"]) for group in groups] == [(0.5, 0.99), (0.25, 0.75)]
 
 
@@ -348,10 +378,10 @@ def test_predict_writes_samples_that_do_not_change(train, tmp_path, capsys):
     runs = train(*small("--trainer.max_steps=2", "--model.generator_norms=[ConditionalBatch]"))
     arguments = [*small("--model.generator_norms=[ConditionalBatch]", "--ckpt_path=last")[1:]]
     train("predict", *arguments, "--samples.num_samples=70", "--samples.path=few")
-    train("predict", *arguments, "--samples.num_samples=80", "--samples.path=more.zip")
+    train("predict", *arguments, "--samples.num_samples=80", "--samples.path=more.Zip")
     written = {str(path.relative_to(tmp_path / "few")): path for path in (tmp_path / "few").rglob("*.png")}
     assert len(written) == 70
-    with zipfile.ZipFile(tmp_path / "more.zip") as archive:
+    with zipfile.ZipFile(tmp_path / "more.Zip") as archive:
         assert len(archive.namelist()) == 80
         assert all(archive.read(name) == path.read_bytes() for name, path in written.items())
     module = gan.load(runs / "quickstart" / "version_0")
@@ -359,6 +389,10 @@ def test_predict_writes_samples_that_do_not_change(train, tmp_path, capsys):
     pixels = torch.tensor(list(Image.open(path).getdata())).view(1, 32, 32)
     expected = module.sample(1, torch.tensor([int(path.parent.name)]), seed=0, start=65)[0]
     assert (pixels - expected.int()).abs().max() <= 1  # another batch size may round differently
+    (tmp_path / "empty.ZIP").mkdir()
+    with pytest.raises(SystemExit):
+        train("predict", *arguments, "--samples.path=empty.ZIP")
+    assert "--samples.path: empty.ZIP exists already" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         train("predict", *arguments, "--samples.path=few")
     assert "--samples.path: few exists already" in capsys.readouterr().err
@@ -399,9 +433,17 @@ def test_a_profiler_is_heard(train, caplog):
 
 
 def test_predict_draws_pictures(train, tmp_path, capsys):
-    train(*small("--trainer.max_steps=1"))
-    arguments = [*small("--ckpt_path=last")[1:], "--pictures.path=drawn", "--pictures.rows=2", "--pictures.columns=3"]
+    grid = "{class_path: gan.callbacks.SampleGrid, init_args: {rows: 2, columns: 3}}"
+    callbacks = f"--trainer.callbacks=[{grid}, {{class_path: gan.callbacks.Checkpoint}}]"
+    same = "--seed_everything=7", "--model.generator_norms=[Layer]"  # which sees to it that the images differ
+    runs = train(*small("--trainer.max_steps=1", *same, callbacks))
+    asked = "--ckpt_path=last", "--pictures.path=drawn", "--pictures.rows=2", "--pictures.columns=3"
+    arguments = [*small(*same, *asked)[1:]]
     train("predict", *arguments)
+    (trained,) = runs.rglob("step_00000001.png")
+    assert (tmp_path / "drawn" / "grid.png").read_bytes() == trained.read_bytes()
+    first = gan.load(runs / "quickstart" / "version_0").sample(64)[0, 0].numpy()
+    assert Image.open(tmp_path / "samples" / "00000000.png").tobytes() == first.tobytes()
     assert {path.name for path in (tmp_path / "drawn").iterdir()} == {"grid.png", "interpolations.png"}
     pictures = [Image.open(path).convert("L") for path in sorted((tmp_path / "drawn").iterdir())]
     assert [picture.size for picture in pictures] == [(2 + 3 * 34, 2 + 2 * 34)] * 2
@@ -499,6 +541,22 @@ def test_a_full_disk_keeps_the_configuration_of_a_run_that_goes_on(train, capfd)
     *_, line = capfd.readouterr().err.splitlines()
     assert line == "error: [Errno 27] cannot be written: File too large: 'runs/quickstart/version_0/config.yaml'"
     assert (run / "config.yaml").read_bytes() == before
+
+
+def test_a_process_whose_partner_has_failed_says_so_in_one_line(train, monkeypatch, capfd):
+    step = GAN.training_step
+
+    def failing(module, *arguments):
+        if (module.trainer.global_rank, module.trainer.global_step) == (0, 1):
+            raise ValueError("of its own")
+        return step(module, *arguments)
+
+    monkeypatch.setattr(GAN, "training_step", failing)
+    assert together(lambda: train(*small("--trainer.max_steps=3", "--trainer.devices=2"))) == [1, 1]
+    errors = [line for line in capfd.readouterr().err.splitlines() if not line.startswith(("[W", "warning: "))]
+    assert "error: of its own" in errors
+    errors.remove("error: of its own")
+    assert [error[:33] for error in errors] == ["error: another process has ended,"]
 
 
 def test_half_a_sample_is_none(train, capfd, tmp_path):

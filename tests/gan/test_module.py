@@ -212,7 +212,7 @@ def test_learning_rates_decay_over_their_own_horizon():
     assert [decay(step) for step in (0, 2, 3, 6, 10, 99)] == [1, 1, 0.875, 0.5, 0, 0]
     module = small_gan(decay=LinearDecay(end=8), generator_optimizer=sgd)
     fit(module, 2)
-    assert module.learning_rates() == {"generator": pytest.approx(0.075), "discriminator": pytest.approx(1.5e-4)}
+    assert module.learning_rates() == {"generator": pytest.approx(0.0875), "discriminator": pytest.approx(1.75e-4)}
 
 
 def test_optimizers_are_of_the_papers_settings_and_fused_unless_the_configuration_chooses():
@@ -352,6 +352,7 @@ def conditional():
         (lambda gan: small_gan(generator_batch_ratio=0), "generator_batch_ratio must be at least 1, got 0"),
         (lambda gan: small_gan(seed=-1), "seed must be between 0 and 4294967295, got -1"),
         (lambda gan: LinearDecay(end=0), "start must be at least 0 and below end, got 0 and 0"),
+        (lambda gan: fit(gan, 1, max_epochs=3), "trainer.max_epochs must be -1, got 3: the data have no end"),
         (lambda gan: fit(small_gan(), -1), r"trainer.max_steps must be at least 1 \(generator steps\), got -1"),
     ],
 )

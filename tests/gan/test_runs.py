@@ -179,7 +179,7 @@ def test_the_speed_is_of_all_real_images_since_the_last_line(tmp_path, monkeypat
 
 def test_the_decay_follows_the_generator_steps(unbroken):
     rates = [line["learning_rate/generator"] for line in lines(unbroken) if "learning_rate/generator" in line]
-    assert rates == pytest.approx([2e-4 * (10 - step) / 10 for step in range(1, 7)])
+    assert rates == pytest.approx([2e-4 * (10 - step) / 10 for step in range(6)])
 
 
 def test_load_gives_the_averaged_generator_without_data_or_config(unbroken):
@@ -552,3 +552,63 @@ def test_limits_stay_as_they_were_asked_for():
 def test_what_would_save_nothing_or_average_wrongly_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         fit(small_gan(), 1, **arguments)
+
+
+def test_the_best_of_another_run_is_not_beaten_in_vain(tmp_path):
+    """A new version that starts from a checkpoint has a best of its own, whatever that run's was."""
+
+    class Metric(Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            pl_module.publish({"fd": 1.0 + trainer.global_step})
+
+        def on_train_start(self, trainer, pl_module):
+            if trainer.ckpt_path is None:
+                pl_module.publish({"fd": 1.0})
+
+    first, second = (RunLogger(str(tmp_path), "x") for _ in range(2))
+    fit(small_gan(), 2, [Metric(), Checkpoint(monitor="fd")], logger=first)
+    start = find_checkpoint(first.log_dir)
+    fit(small_gan(), 4, [Metric(), Checkpoint(monitor="fd")], logger=second, ckpt_path=start)
+    assert (read_best(Path(first.log_dir)), read_best(Path(second.log_dir))) == (0, 3)
+
+
+def test_a_value_that_stands_there_is_not_logged_again(tmp_path):
+    """An evaluation made up for is made twice if the run is killed before its checkpoint."""
+    protocol = {"samples": 3}
+    logger = RunLogger(str(tmp_path), "x")
+    for step in range(3):
+        logger.log_metrics({"loss": 0.5}, step)
+        logger.log_metrics({"fd": float(step)}, step, protocol)
+    run = Path(logger.log_dir)
+    expected = (run / "metrics.jsonl").read_bytes()
+    continued = RunLogger(str(tmp_path), "x", run, from_step=2)
+    continued.log_metrics({"fd": 2.0}, 2, protocol)
+    continued.save()
+    assert (run / "metrics.jsonl").read_bytes() == expected
+    assert [(step, value) for step, value in logged(run)["fd"]] == [(0, 0.0), (1, 1.0), (2, 2.0)]
+    continued.log_metrics({"other": 2.0}, 2)
+    continued.log_metrics({"fd": 3.0}, 3, protocol)
+    assert [line["step"] for line in lines(run)] == [0, 0, 1, 1, 2, 2, 2, 3]
+
+
+def test_lines_are_json_whatever_the_values(tmp_path):
+    logger = RunLogger(str(tmp_path), "x")
+    logger.log_metrics({"a": float("nan"), "b": float("-inf"), "c": torch.tensor(1.5)}, 0)
+    (line,) = (Path(logger.log_dir) / "metrics.jsonl").read_text().splitlines()
+    assert line == '{"step": 0, "a": null, "b": null, "c": 1.5}'
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "32-true", "64-true"])
+def test_a_loaded_gan_computes_as_the_trained_one(tmp_path, precision, monkeypatch):
+    module, logger = small_gan(generator_norms=[Batch()]), RunLogger(str(tmp_path), "x")
+    fit(module, 1, [Checkpoint()], logger=logger, precision=precision)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    loaded = gan.load("~/x/version_0")
+    assert loaded.weights_dtype == module.weights_dtype
+    assert torch.equal(loaded.sample(3), module.sample(3))
+
+
+def test_a_loaded_gan_is_for_sampling(unbroken):
+    """Its norms would not move with its weights, nor would its average."""
+    with pytest.raises(ValueError, match=r"in evaluation mode, as those of gan\.load are: a checkpoint is trained"):
+        fit(gan.load(unbroken), 7)

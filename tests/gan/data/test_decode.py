@@ -1,8 +1,10 @@
+import io
+
 import numpy as np
 import pytest
 import torch
 from image_files import encode, noise
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from gan.data.decode import Frame, decode
 
@@ -118,3 +120,12 @@ def test_the_tensor_is_uint8_and_contiguous():
     assert tensor.shape == (3, 4, 4)
     assert tensor.dtype == torch.uint8
     assert tensor.is_contiguous()
+
+
+@pytest.mark.parametrize("size", [2**10, 2**22])
+def test_long_comments_are_no_damage(size):
+    """Pillow refuses more than a megabyte in one chunk of text, whatever the pixels."""
+    comment, file = PngImagePlugin.PngInfo(), io.BytesIO()
+    comment.add_text("workflow", "x" * size, zip=True)
+    Image.fromarray(RGB).save(file, "png", pnginfo=comment)
+    assert np.array_equal(read(file.getvalue()), rgb(RGB))

@@ -24,8 +24,8 @@ LAYOUTS = {
     "one class is none": (["train/cat/1.png", "test/cat/1.png"], {"train": [0], "test": [0]}, ()),
     "a class that only the test split has": (
         ["train/b/1.png", "train/c/1.png", "test/a/1.png"],
-        {"train": [1, 2], "test": [0]},
-        ("a", "b", "c"),
+        {"train": [0, 1], "test": [0]},
+        ("b", "c"),
     ),
     "unlabeled test images": (
         ["train/cat/1.png", "train/dog/1.png", "test/1.png"],
@@ -55,6 +55,13 @@ def test_the_training_split_comes_first():
     assert list(read_layout(["test/1.png", "val/1.png", "train/1.png"]).splits) == ["train", "val", "test"]
 
 
-def test_images_beside_splits_are_refused():
-    with pytest.raises(ValueError, match=r"'more/1.png' lies beside the splits train, test"):
-        read_layout(["train/1.png", "test/1.png", "more/1.png"])
+@pytest.mark.parametrize("beside", ["more/1.png", "1.png"])
+def test_images_beside_splits_are_refused(beside):
+    with pytest.raises(ValueError, match=f"'{beside}' lies beside the splits train, test"):
+        read_layout(["train/1.png", "test/1.png", beside])
+
+
+def test_a_loose_image_beside_a_training_split_alone_is_refused():
+    """It would make one unlabeled set of all."""
+    with pytest.raises(ValueError, match=r"'preview.png' lies beside the splits train; move it"):
+        read_layout(["train/cat/1.png", "train/dog/1.png", "preview.png"])

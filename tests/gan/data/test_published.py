@@ -4,6 +4,7 @@ import pickle
 import struct
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import URLError
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 import torchvision.datasets
 from image_files import encode, noise, write_folder, write_zip
+from pytorch_lightning.trainer.states import TrainerFn
 
 from gan.data import CIFAR10, CIFAR100, MNIST, STL10, CelebA, FashionMNIST
 
@@ -175,6 +177,14 @@ def test_without_a_network_it_says_what_to_do(tmp_path, monkeypatch, dataset):
     with pytest.raises(FileNotFoundError, match=pattern) as error:
         data.prepare_data()
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_samples_are_drawn_without_the_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(CIFAR10, "read", lambda *_: pytest.fail("it is not needed"))
+    data = CIFAR10(str(tmp_path))
+    data.trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.PREDICTING))
+    data.prepare_data()
+    data.setup("predict")
 
 
 def test_an_absent_set_says_so(tmp_path):

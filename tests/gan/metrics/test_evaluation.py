@@ -245,6 +245,18 @@ def test_images_that_are_not_there_are_named_by_their_argument(tmp_path):
         make_trainer(evaluation).validate(make_gan(), datamodule=Noise(), verbose=False)
 
 
+def test_each_data_set_is_compared_with_itself():
+    """The images of one evaluation are not the reference of the next."""
+    shared, found = make_evaluation(), []
+    for evaluation in shared, shared, make_evaluation():
+        trainer = make_trainer(evaluation)
+        trainer.validate(make_gan(), datamodule=Noise(seed=len(found)), verbose=False)
+        found.append(float(trainer.callback_metrics["fd_corners"]))
+    trainer = make_trainer(shared)
+    trainer.validate(make_gan(), datamodule=Noise(seed=2), verbose=False)
+    assert float(trainer.callback_metrics["fd_corners"]) == found[2] != found[1]
+
+
 def test_data_without_a_test_split_cannot_be_tested():
     data = Noise()
     data.splits = ("train",)

@@ -77,7 +77,7 @@ def test_reference_is_computed_once_for_all_runs():
     assert evaluator.evaluate(a_set(images(23, 1), 5), reference, quiet) == first
 
 
-@pytest.mark.parametrize("change", ["weights", "images", "name", "resize", "precision"])
+@pytest.mark.parametrize("change", ["weights", "images", "name", "resize", "precision", "code"])
 def test_reference_of_something_else_is_not_taken(change):
     network, images_hash = Corners(), "real"
     evaluate(make(network), images(23, 1), images(30))
@@ -86,12 +86,35 @@ def test_reference_of_something_else_is_not_taken(change):
         network.scale.data.fill_(2)
     elif change == "images":
         images_hash = "other"
+    elif change == "code":
+        network = Corners()
+        network.forward = lambda images: Corners.forward(network, 255 - images)
     else:
         network = Corners()
         setattr(network, change, "other")
     done = []
     make(network).reference(a_set(images(30), 5), images_hash, lambda *progress: done.append(progress))
     assert done
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("score", scores(), ids=str)
+def test_what_is_not_finite_is_refused(score, which, value):
+    """A single number of one image, be it a feature that the score looks at or a logit."""
+
+    class Faulty(Corners):
+        def forward(self, images):
+            outputs = super().forward(images)
+            if len(images) > 1:
+                outputs[which][1, 0] = value
+            return outputs
+
+    real = make(which=[score]).reference(a_set(images(30), 5), "real", quiet)
+    evaluator = make(Faulty(), [score])
+    if (which == 1) == score.uses_logits:
+        with pytest.raises(FloatingPointError, match="the feature network faulty returned numbers that are not finite"):
+            evaluator.evaluate(a_set(images(23), 5), real, quiet)
 
 
 def test_a_damaged_reference_is_computed_again(cache):

@@ -53,5 +53,6 @@ def test_is_named_after_any_other_network():
 def test_refuses_what_it_cannot_compute():
     with pytest.raises(ValueError, match="splits must be at least 1, got 0"):
         InceptionScore(splits=0)
-    with pytest.raises(ValueError, match="splits must be at most the number of generated images, 9, got 10"):
-        InceptionScore().check(Batch(torch.zeros(1, 2), torch.zeros(1, 2), 0, 9), 1000)
+    with pytest.raises(ValueError, match="splits must be at most half the number of generated images, 19, got 10"):
+        InceptionScore().check(Batch(torch.zeros(1, 2), torch.zeros(1, 2), 0, 19), 1000)
+    InceptionScore().check(Batch(torch.zeros(1, 2), torch.zeros(1, 2), 0, 20), 1000)
