@@ -5,8 +5,8 @@
 Every layer of both plain networks is timed by itself, on the inputs that a generator step gives it: its forward pass,
 and its backward pass with the gradients that the step needs, in its inputs and in its weights. Summed up, that is a
 step whose norms, activations, losses, optimizers and data take no time. Printed are the medians, in milliseconds, for
-what train.py runs (channels_last, in bfloat16 or float32) and for what is usual (float32, contiguous), and how many
-times as long the usual takes.
+what train.py runs (channels_last, in bfloat16 where there are units for it, or float32) and for what is usual (float32,
+contiguous), and how many times as long the usual takes.
 """
 
 import argparse
@@ -24,13 +24,15 @@ from benchmarks.training import BATCH, CONFIGS, NETWORKS
 from gan.allocator import keep_freed_memory
 from gan.description import build
 from gan.networks import Discriminator, Generator
+from gan.precision import fastest_precision
 
 LAYERS = nn.Conv2d, nn.ConvTranspose2d, nn.Linear
-HOW = (
-    (torch.bfloat16, torch.channels_last),
-    (torch.float32, torch.channels_last),
-    (torch.float32, torch.contiguous_format),
-)
+USUAL = "fp32, contiguous"
+HOW = {
+    "bf16, channels_last": (torch.bfloat16, torch.channels_last),
+    "fp32, channels_last": (torch.float32, torch.channels_last),
+    USUAL: (torch.float32, torch.contiguous_format),
+}
 
 
 class Use(NamedTuple):
@@ -109,16 +111,19 @@ def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)
     print(f"torch {torch.__version__}, batch {BATCH}, {arguments.threads} threads")
-    print("| network | bf16, channels_last, ms | fp32, channels_last, ms | fp32, contiguous, ms | as long |")
-    print("| --- | --- | --- | --- | --- |")
+    ways = {name: how for name, how in HOW.items() if how[0] == torch.float32 or fastest_precision("cpu") != "32-true"}
+    print(f"| network | {' | '.join(f'{name}, ms' for name in ways)} | as long |")
+    print(f"|{' --- |' * (len(ways) + 2)}")
     for name in arguments.networks:
         config = yaml.safe_load((CONFIGS / "cifar10" / f"{NETWORKS[name]}.yaml").read_text())
         counted = step(config["model"], arguments.discriminator_steps)
-        sums = [
-            1e3 * sum(count * seconds(use, *how, arguments.repeats) for use, count in counted.items()) for how in HOW
-        ]
-        cells = " | ".join(f"{value:.0f}" for value in sums)
-        print(f"| {name} | {cells} | {sums[2] / sums[0]:.2f}, {sums[2] / sums[1]:.2f} |", flush=True)
+        sums = {
+            way: 1e3 * sum(count * seconds(use, *how, arguments.repeats) for use, count in counted.items())
+            for way, how in ways.items()
+        }
+        cells = " | ".join(f"{value:.0f}" for value in sums.values())
+        ratios = ", ".join(f"{sums[USUAL] / value:.2f}" for way, value in sums.items() if way != USUAL)
+        print(f"| {name} | {cells} | {ratios} |", flush=True)
 
 
 if __name__ == "__main__":
