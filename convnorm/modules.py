@@ -101,8 +101,8 @@ class ConvNorm(nn.Module):
         self._check_size(size)
         return self.running_spectrum[:, : size[0] // 2 + 1]
 
-    @torch.no_grad()
     def _track(self, current: Tensor) -> None:
+        # Without `torch.no_grad`, which a spectrum does not need and `torch.export.load` cannot read back.
         if self.running_spectrum.numel() == 0:
             if getattr(self, "_is_replica", False):
                 raise RuntimeError("with momentum make one training step before nn.DataParallel: its replicas are lost")

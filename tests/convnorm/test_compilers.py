@@ -1,6 +1,7 @@
 """torch.compile, torch.export and ONNX see plain operations and compute the same."""
 
 import copy
+import io
 from pathlib import Path
 
 import onnxruntime
@@ -86,6 +87,30 @@ def test_exports_for_every_batch(name: str) -> None:
     program = torch.export.export(norm, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     for batch in x, x[:3]:
         torch.testing.assert_close(program.module()(batch), norm(batch), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("momentum", [0.5, "cosine"])
+def test_an_exported_average_goes_on_after_loading(momentum: float | str) -> None:
+    network = nn.Sequential(ConvNorm(nn.Conv2d(3, 4, 3), momentum=momentum))
+    x, file = torch.randn(2, 3, 6, 6), io.BytesIO()
+    network(x)  # which begins it
+    torch.export.save(torch.export.export(network, (x,)), file)
+    file.seek(0)
+    exported = torch.export.load(file).module()
+    torch.testing.assert_close(exported(x), network(x))
+    torch.testing.assert_close(dict(exported.named_buffers()), dict(network.named_buffers()))
+    assert network[0].num_batches_tracked == 2
+
+
+@pytest.mark.parametrize("momentum", [0.5, "cosine"])
+def test_an_average_compiles(momentum: float | str) -> None:
+    norm, x = ConvNorm(nn.Conv2d(3, 4, 3), momentum=momentum), torch.randn(2, 3, 6, 6)
+    other = copy.deepcopy(norm)
+    compiled = torch.compile(other, backend="aot_eager")
+    for _ in range(3):
+        torch.testing.assert_close(compiled(x), norm(x))
+    torch.testing.assert_close(dict(other.named_buffers()), dict(norm.named_buffers()))
+    torch.testing.assert_close(compiled.eval()(x), norm.eval()(x))
 
 
 @pytest.mark.parametrize(
