@@ -95,6 +95,18 @@ def both(fake, real, k):
     return compute(PrecisionRecall(k), fake, real) | compute(DensityCoverage(k), fake, real)
 
 
+@pytest.mark.parametrize("score", [PrecisionRecall(), DensityCoverage()])
+def test_the_reference_is_measured_once(monkeypatch, score):
+    reference, other = ({"features": features(60, seed=seed)} for seed in (1, 2))
+    expected = score.compute({"features": features(50)}, reference, "x")
+    measured, nearest = [], manifold.nearest_distance
+    monkeypatch.setattr(manifold, "nearest_distance", lambda *sets: measured.append(len(sets[1])) or nearest(*sets))
+    assert score.compute({"features": features(50)}, reference, "x") == expected
+    assert 60 not in measured, "its radii are known"
+    assert score.compute({"features": features(50)}, other, "x") != expected
+    assert 60 in measured
+
+
 @pytest.mark.parametrize("width", [2, 64])
 @pytest.mark.parametrize("far", [10, 1000])
 def test_tight_clusters_are_not_taken_for_copies(width, far):
