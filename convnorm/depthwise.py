@@ -68,12 +68,12 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _weight_gradient(x: Tensor, weight: Tensor, grad: Tensor) -> Tensor:
-    """Return the gradient in the weight, in its layout, by windows of columns that cover it, some taps twice."""
+    """Return the gradient in the weight, by windows of columns that cover it, some taps twice, in its layout."""
     channels, _, height, width = weight.shape
     padding = [height // 2, width // 2]
     if max(height, width) <= FAST or x.shape[3] <= padding[1]:  # fast as it is, or some windows would miss the image
         return conv2d_weight(x, weight.shape, grad, padding=padding, groups=channels)
-    gradient, columns = torch.empty_like(weight), min(width, FAST)
+    gradient, columns = torch.empty_like(weight), min(width, FAST)  # DDP copies what is in another layout
     for left in sorted({*range(0, width - columns + 1, columns), width - columns}):
         before = padding[1] - left  # zeros, or what the window does not see
         image = F.pad(x, [before, columns - 1 - before, padding[0], padding[0]])

@@ -105,7 +105,7 @@ class ConvNorm(nn.Module):
         # Without `torch.no_grad`, which a spectrum does not need and `torch.export.load` cannot read back.
         if self.running_spectrum.numel() == 0:
             if getattr(self, "_is_replica", False):
-                raise RuntimeError("with momentum make one training step before nn.DataParallel: its replicas are lost")
+                raise RuntimeError("make a step before nn.DataParallel: an average that begins in a replica is lost")
             with torch.inference_mode(False):  # training comes after whatever pass is the first
                 self.running_spectrum = torch.zeros(current.shape, dtype=current.dtype, device=current.device)
         self._check_size(current.shape[1:])
@@ -254,7 +254,7 @@ def _find(
         if child not in replacements:
             _find(child, wrap, f"{path}.{name}".lstrip("."), replacements)
         if name == "_orig_mod" and replacements[child] is not child:
-            raise TypeError(f"{path or 'the module'}: torch.compile has made a call of this layer; convert before")
+            raise TypeError(f"{path or 'the module'}: torch.compile would go on calling what it was; convert first")
 
 
 def _wrapped(module: nn.Module, wrap: Callable[[nn.Module], nn.Module], path: str) -> nn.Module:

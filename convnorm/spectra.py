@@ -34,7 +34,7 @@ def singular_values(layer: nn.Module, size: Sequence[int]) -> Tensor:
         values.
 
     Raises:
-        TypeError: if `layer` is none of these, or a hook sets its weight.
+        TypeError: if `layer` is none of these, or a hook sets its weight or bias.
         ValueError: if `size` does not have one positive number per spatial axis, or the weight is not finite.
     """
     layer = _frozen(layer, torch.float64)
@@ -77,7 +77,7 @@ def operator_norm(layer: nn.Module, size: Sequence[int] = ()) -> float:
         size: spatial size H of the input images; a `Linear` has none.
 
     Raises:
-        TypeError: if `layer` is none of these, or a hook sets its weight.
+        TypeError: if `layer` is none of these, or a hook sets its weight or bias.
         ValueError: if `size` does not have one positive number per spatial axis, or the weights are not finite.
     """
     with torch.inference_mode(False):  # it needs gradients
@@ -143,9 +143,14 @@ def _largest_eigenvalue(gram: Callable[[Tensor], Tensor], start: Tensor, toleran
     return value
 
 
+def is_hooked(layer: nn.Module) -> bool:
+    """Say whether a hook of torch.nn.utils sets a weight or bias of the layer: what lies there may be an old one."""
+    return any(hasattr(module, name) for module in layer.modules() for name in REPARAMETRIZED)
+
+
 def _frozen(layer: nn.Module, least: torch.dtype) -> nn.Module:
     """Return a copy of at least the given precision, in which reading moves no parametrization and no average."""
-    if any(hasattr(module, name) for module in layer.modules() for name in REPARAMETRIZED):
+    if is_hooked(layer):
         raise TypeError(
             f"layer must be free of the hooks of torch.nn.utils.spectral_norm, weight_norm and prune, got {layer}: use "
             "torch.nn.utils.parametrizations or parametrize"

@@ -61,10 +61,11 @@ class Parser(LightningArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
-    def parse_path(self, cfg_path: Any, *args: Any, **kwargs: Any) -> Any:
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
         """Read a configuration file; if it is none, the error names it."""
-        _check_yaml(str(cfg_path))
-        return super().parse_path(cfg_path, *args, **kwargs)
+        if Path(path).is_file() and (fault := _fault_of_yaml(Path(path))):  # a pipe could be read once only
+            self.error(f"--config {path} {fault}")
+        return super().parse_path(path, *args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error and exit with code 2; what parses a part of it raises, and the whole adds where."""
@@ -241,13 +242,12 @@ class CLI(LightningCLI):
         return RunLogger(root, config.experiment, self._continue_run, self._from_step)
 
 
-def _check_yaml(path: str) -> None:
+def _fault_of_yaml(path: Path) -> str | None:
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeError) as error:
-        raise ValueError(f"--config {path} is no YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"--config {path} holds no options")
+        return f"is no YAML: {error}"
+    return None if isinstance(content, dict) else "holds no options"
 
 
 def _listed(value: Any) -> list[Any]:
@@ -283,9 +283,10 @@ def main() -> None:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         raise SystemExit(1) from None
     except RuntimeError as error:
-        if not is_lost_process(error):
+        if os.environ.get("GAN_TRACEBACK") or not is_lost_process(error):
             raise
-        print(f"error: another process has ended, and said why, or is lost: {one_line(str(error))}", file=sys.stderr)
+        reason = one_line(str(error))
+        print(f"error: the processes cannot reach each other; if one has ended, it said why: {reason}", file=sys.stderr)
         raise SystemExit(1) from None
 
 

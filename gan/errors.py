@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args, get_type_hints
 
-from torch.distributed import DistBackendError
+from torch.distributed import DistError
 
 from gan.data import ImageData
 from gan.metrics import Evaluation, FeatureNetwork
@@ -45,7 +45,7 @@ def one_line(message: str) -> str:
 
 def is_lost_process(error: RuntimeError) -> bool:
     """Say whether the error is one of talking to another process of the training."""
-    return isinstance(error, DistBackendError) or "gloo/transport" in str(error)
+    return isinstance(error, DistError) or "gloo/transport" in str(error)
 
 
 def known_options(message: str, options: Sequence[str]) -> str:

@@ -239,8 +239,8 @@ class GAN(Pair):
         """
         if not self.generator.training or not self.discriminator.training:
             raise ValueError(
-                "the networks are in evaluation mode, as those of gan.load are: a checkpoint is trained on as the "
-                "ckpt_path of a new GAN"
+                "the networks are in evaluation mode, as those of gan.load are: to train on from a checkpoint give it "
+                "to Trainer.fit as ckpt_path, with a new GAN"
             )
         self._check_limits()
         self._count_steps_alone()

@@ -161,6 +161,7 @@ class Pair(LightningModule):
             seed=description["seed"],
         )
         module.on_load_checkpoint(checkpoint)
+        # Else load_state_dict would cast to the float32 that the networks are built in
         module.to(next(tensor.dtype for tensor in checkpoint["state_dict"].values() if tensor.is_floating_point()))
         module.load_state_dict(checkpoint["state_dict"])
         return module.eval()

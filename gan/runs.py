@@ -3,8 +3,8 @@
 `<root>/<experiment>/version_<k>/` holds
 
 - `config.yaml`: the resolved configuration,
-- `metrics.jsonl`: one JSON object a line: `step`, values under their names, and with those of an evaluation `protocol`,
-  an object that says how they were made,
+- `metrics.jsonl`: one JSON object a line: `step`, values under their names (null if not finite), and with those of an
+  evaluation `protocol`, an object that says how they were made,
 - `events.out.tfevents.*`: the same and more, for TensorBoard,
 - `checkpoints/step_00001000.ckpt`, ... and `best.ckpt`,
 - `samples/step_00001000.png`, ...
@@ -36,6 +36,7 @@ METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 SAMPLES = "samples"
 Protocol = Mapping[str, str | int | None]  # how values were made: all that two of them must share to be compared
+_VERSION = re.compile(r"version_\d+")
 _STEP = re.compile(r"step_(\d+)\.ckpt")
 
 
@@ -48,8 +49,8 @@ def run_folder(trainer: Trainer) -> Path | None:
 
 
 def is_run(folder: Path) -> bool:
-    """Say whether a folder is that of a run."""
-    return Path(folder, CONFIG).is_file() and Path(folder, CHECKPOINTS).is_dir()
+    """Say whether a folder is that of a run, with checkpoints or without."""
+    return _VERSION.fullmatch(folder.name) is not None and Path(folder, CONFIG).is_file()
 
 
 def experiment_folder(root: str, experiment: str) -> Path:
@@ -170,7 +171,7 @@ class RunLogger(TensorBoardLogger):
         purge = None if continue_run is None else from_step + 1
         super().__init__(root, experiment, version, default_hp_metric=False, purge_step=purge)
         self._last_step = None if continue_run is None else from_step
-        self._logged: set[tuple[int, frozenset[str]]] = set()
+        self._logged: set[tuple[int | None, frozenset[str], str]] = set()
 
     @property
     def root_dir(self) -> str:
@@ -191,11 +192,11 @@ class RunLogger(TensorBoardLogger):
     ) -> None:
         """Log values, and how they were made, under a generator step. A line is on its way to the disk on return.
 
-        An evaluation made up for that a kill kept from its checkpoint is made again, to the same values: the line
-        stands there already, and TensorBoard has had its point before.
+        What stands there already is not logged again: an evaluation that was made up for, but not saved before a kill,
+        is made once more.
         """
         self.cut_once()
-        if (step, frozenset(metrics)) in self._logged:
+        if (step, *_subject({**metrics, "protocol": protocol})) in self._logged:
             return
         super().log_metrics(metrics, step)
         values = {name: float(value) for name, value in metrics.items()}
@@ -206,7 +207,7 @@ class RunLogger(TensorBoardLogger):
             line["protocol"] = dict(protocol)
             text = "  \n".join(f"{name}: {value}" for name, value in protocol.items())  # Markdown's line breaks
             self.experiment.add_text("protocol", text, step)
-            self.experiment.flush()
+            self.experiment.flush()  # before the line: where that stands, TensorBoard's point must not be missing
         path = Path(self.log_dir, METRICS)
         with named(path), open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
@@ -246,7 +247,7 @@ class RunLogger(TensorBoardLogger):
                 rank_zero_warn(f"{path}: damaged and dropped: line {', '.join(damaged)}")
             kept = [line for line in (*lines, rest) if _step_of(line) <= last_step]
             write_atomically(path, lambda file: file.write(b"".join(line + b"\n" for line in kept)))
-            self._logged = {(last_step, _names(line)) for line in kept if _step_of(line) == last_step}
+            self._logged = {(last_step, *_subject(json.loads(line))) for line in kept if _step_of(line) == last_step}
         self.experiment.open()
 
     def _get_next_version(self) -> int:
@@ -288,8 +289,9 @@ def _remove(run: Path) -> None:
         run.parent.rmdir()
 
 
-def _names(line: bytes) -> frozenset[str]:
-    return frozenset(json.loads(line)) - {"step", "protocol"}
+def _subject(line: Mapping[str, Any]) -> tuple[frozenset[str], str]:
+    """Return what a line is of: the names of its values, and how they were made."""
+    return frozenset(line) - {"step", "protocol"}, json.dumps(dict(line.get("protocol") or {}), sort_keys=True)
 
 
 def _step_of(line: bytes) -> float:

@@ -4,4 +4,4 @@ import os
 
 # Tests run side by side, and a process that was forked would wait for ever for threads that its parent had. To be said
 # before torch is imported.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"

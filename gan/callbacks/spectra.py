@@ -8,7 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 import convnorm
-from convnorm.spectra import operator_norm
+from convnorm.spectra import is_hooked, operator_norm
 from gan.metrics.exactness import exact_inference
 from gan.modes import evaluating
 from gan.module import GAN
@@ -19,7 +19,8 @@ WATCHED = nn.Linear, nn.Conv2d, nn.ConvTranspose2d, convnorm.ConvNorm
 class OperatorNorms(Callback):
     """Logs the exact operator norm of every layer as it acts, `operator_norm/<network>/<layer>`, every n steps.
 
-    Layers are linear ones and convolutions that are called as such: not those within `nn.MultiheadAttention`, say.
+    Layers are linear ones and convolutions that are called as such: not those within `nn.MultiheadAttention`, say, nor
+    those with the hooks of `torch.nn.utils.spectral_norm`, `weight_norm` or `prune`.
 
     Args:
         every_n_steps: Generator steps between two measurements. The first is made before training.
@@ -71,7 +72,8 @@ def operator_norms(network: nn.Module, x: Tensor) -> Iterator[tuple[str, float]]
 def _layers(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     for name, child in network.named_children():
         if isinstance(child, WATCHED):
-            yield prefix + name, child
+            if not is_hooked(child):  # operator_norm refuses it, which is no reason to end a training
+                yield prefix + name, child
         else:
             yield from _layers(child, f"{prefix}{name}.")
 

@@ -36,6 +36,8 @@ class SampleWriter(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse to write among what is there already."""
         if stage == "predict":
+            if _is_zip(self.path) and self.path.exists():
+                raise FileExistsError(f"--samples.path: {self.path} exists already")
             check_vacant(self.path, "--samples.path")
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -65,8 +67,8 @@ class SampleWriter(Callback):
 
 
 def check_vacant(path: Path, argument: str) -> None:
-    """Raise a FileExistsError that names the argument if there is a file, a folder with content, or one for a zip."""
-    if path.is_file() or (path.is_dir() and (_is_zip(path) or any(path.iterdir()))):
+    """Raise a FileExistsError that names the argument if there is a file or a folder with content."""
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise FileExistsError(f"{argument}: {path} exists already")
 
 

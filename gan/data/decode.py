@@ -49,7 +49,8 @@ def decode(content: bytes) -> "Image.Image":
     """
     from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-    # One long comment or colour profile is no reason to refuse the pixels; all of them together are bounded still.
+    # One long comment or colour profile is no reason to refuse the pixels; all of them together are bounded still. It
+    # holds for all of the process: Pillow has no other way.
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
     try:
         image = Image.open(io.BytesIO(content), formats=_FORMATS)

@@ -77,13 +77,14 @@ def open_files(root: str) -> ImageFiles:
 
 
 class FolderFiles(ImageFiles):
-    """The image files below a folder. Symbolic links are followed, but no folder is entered twice, and no run."""
+    """The image files below a folder. Symbolic links are followed, but no folder is entered twice, nor a run's."""
 
     def _list(self) -> Iterator[tuple[str, int]]:
         seen = set()
         for folder, subfolders, files in os.walk(self.root, followlinks=True, onerror=self._refuse):
-            if (real := os.path.realpath(folder)) in seen or is_run(Path(folder)):
-                subfolders.clear()  # what is drawn of the images must not become one of them
+            inner_run = folder != self.root and is_run(Path(folder))
+            if (real := os.path.realpath(folder)) in seen or inner_run:
+                subfolders.clear()  # what a run draws must not become one of its images
                 continue
             seen.add(real)
             subfolders.sort()  # of two ways to one folder, always the same is taken

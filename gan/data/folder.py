@@ -44,8 +44,8 @@ class ImageTree:
 class Folder(ImageData):
     """Any folder or zip of images, each made square by cropping its middle, then resized.
 
-    Subfolders are classes if there are at least two and they hold all images; top folders train, val and test are
-    splits (see `gan.data.layout`). Formats and pixel types (see `gan.data.decode`) may be mixed.
+    Subfolders are classes if there are at least two and they hold all images of the training split; top folders train,
+    val and test are splits (see `gan.data.layout`). Formats and pixel types (see `gan.data.decode`) may be mixed.
 
     Args:
         root: The folder or zip.

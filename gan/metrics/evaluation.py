@@ -81,7 +81,8 @@ class Evaluation(Callback):
             raise ValueError(f"{data.name} has no test split to compare with: use validate, which takes {self.split}")
         self.plan = replace(default_plan(trainer.strategy.root_device.type), **self._chosen)
         num_scored = self._scored(trainer, _gan(pl_module)).total
-        self.evaluator.check(_ramp(data.channels, data.image_size), num_scored, data.num_images(split))
+        with exact_inference(self.evaluator.device.type):
+            self.evaluator.check(_ramp(data.channels, data.image_size), num_scored, data.num_images(split))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what the evaluations will cost."""
@@ -142,11 +143,12 @@ class Evaluation(Callback):
         data, images, progress = _data(trainer), self._scored(trainer, module), _progress(trainer, module)
         with exact_inference(module.device.type):
             self.evaluator.to(module.device)
-            known = data.content_hash(split), module.device
-            if known not in self._references:
+            content = data.content_hash(split)
+            key = content, module.device
+            if key not in self._references:
                 real = split_of(data, split, self.plan.batch_size)
-                self._references[known] = self.evaluator.reference(real, data.content_hash(split), progress)
-            values = self.evaluator.evaluate(images, self._references[known], progress)
+                self._references[key] = self.evaluator.reference(real, content, progress)
+            values = self.evaluator.evaluate(images, self._references[key], progress)
         return values, self._protocol(trainer, split, images.total, module)
 
     def _evaluate_in_fit(self, trainer: Trainer, module: GAN) -> None:
@@ -217,8 +219,8 @@ class Evaluation(Callback):
 
 
 def _ramp(channels: int, size: int) -> torch.Tensor:
-    """Return an image that is the same always and has all values: uint8 (1, channels, size, size)."""
-    return torch.arange(channels * size * size).remainder(256).to(torch.uint8).view(1, channels, size, size)
+    """Return an image that is the same always and whose channels differ: uint8 (1, channels, size, size)."""
+    return torch.arange(channels * size * size).remainder(251).to(torch.uint8).view(1, channels, size, size)
 
 
 def _gan(module: LightningModule) -> GAN:

@@ -79,7 +79,7 @@ class Evaluator:
                 long as images are left, all of them call it equally often, unless the set was joined of several.
 
         Raises:
-            FloatingPointError: In every process, if features or logits were not finite.
+            FloatingPointError: In every process, if what the statistics took of features or logits is not finite.
         """
         collected = {kind: kind.zeros(self._example(images.total)) for kind in sorted(set(kinds), key=repr)}
         done = 0
@@ -91,7 +91,7 @@ class Evaluator:
             progress(min(done, images.total), images.total)
         for sums in collected.values():
             all_reduce(*sums.values())
-            if not all(bool(sum.isfinite().all()) for sum in sums.values()):
+            if not all(bool(tensor.isfinite().all()) for tensor in sums.values()):
                 raise FloatingPointError(f"the feature network {self.name} returned numbers that are not finite")
         return collected
 
@@ -142,6 +142,8 @@ class Evaluator:
 
 
 def _summary(outputs: Features) -> str:
-    """Return means and spreads, in so few digits that another machine's rounding hardly ever changes one."""
-    tensors = (tensor for tensor in outputs if tensor is not None)
-    return " ".join(f"{float(value):.3g}" for tensor in tensors for value in torch.std_mean(tensor, correction=0))
+    """Return sizes and means relative to them, in so few digits that another machine's rounding hardly changes one."""
+    tensors = [tensor for tensor in outputs if tensor is not None]
+    sizes = [float(tensor.square().mean().sqrt()) for tensor in tensors]
+    means = [float(tensor.mean()) for tensor in tensors]  # nothing but rounding after a layer norm, say
+    return " ".join(f"{size:.3g} {round(mean / (size or 1), 2) + 0.0}" for size, mean in zip(sizes, means, strict=True))

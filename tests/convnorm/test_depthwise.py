@@ -23,7 +23,7 @@ def test_gradients(kernel: tuple[int, int], size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-def test_the_weights_gradient_comes_in_their_layout(layout: torch.memory_format) -> None:
+def test_the_gradient_of_a_wide_weight_comes_in_its_layout(layout: torch.memory_format) -> None:
     weight = torch.randn(4, 1, 5, 5).to(memory_format=layout).requires_grad_()
     x = torch.randn(2, 4, 8, 8).to(memory_format=layout)
     (gradient,) = torch.autograd.grad(filter_channels(x, weight, None).sum(), weight)

@@ -328,7 +328,7 @@ def test_convert_replaces_all_or_nothing() -> None:
 def test_convert_refuses_layers_that_are_compiled_by_themselves(wrap) -> None:
     """What torch.compile returns would go on calling the layer as it was."""
     network = wrap(torch.compile(nn.Conv2d(3, 3, 3), backend="eager"))
-    with pytest.raises(TypeError, match=r"torch\.compile has made a call of this layer; convert before"):
+    with pytest.raises(TypeError, match=r"torch\.compile would go on calling what it was; convert first"):
         convert(network)
     assert not any(isinstance(module, ConvNorm) for module in network.modules())
 
@@ -453,7 +453,7 @@ def test_an_average_does_not_begin_in_a_replica_of_data_parallel() -> None:
         copied._modules = dict(norm._modules)
         return copied
 
-    with pytest.raises(RuntimeError, match=r"make one training step before nn\.DataParallel"):
+    with pytest.raises(RuntimeError, match=r"make a step before nn\.DataParallel"):
         replica()(x)
     assert norm.num_batches_tracked == 0
     norm(x)

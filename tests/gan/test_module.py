@@ -310,15 +310,16 @@ def test_what_is_frozen_in_evaluation_mode_stays_so():
 
 
 class Unusual(DCGANDiscriminator):
-    """Does not call one layer, calls another by keyword, and has attention, which calls none of its own."""
+    """Does not call one layer, calls another by keyword, a third by hooks, and has attention, which calls none."""
 
     def __init__(self, **arguments):
         super().__init__(**arguments)
         self.unused, self.named = nn.Linear(2, 2), nn.Conv2d(1, 1, 1)
         self.attention = nn.MultiheadAttention(1, 1, batch_first=True)
+        self.hooked = nn.utils.spectral_norm(nn.Linear(1, 1))
 
     def forward(self, x, y=None):
-        pixels = self.named(input=x).flatten(2).transpose(1, 2)[:, :4]
+        pixels = self.hooked(self.named(input=x).flatten(2).transpose(1, 2)[:, :4])
         return super().forward(x, y) + self.attention(pixels, pixels, pixels)[0].mean((1, 2))
 
 
@@ -327,7 +328,7 @@ def test_layers_that_are_not_called_have_no_operator_norm():
     measured = dict(operator_norms(network, torch.zeros(1, 1, 32, 32)))
     assert {"downs.0.conv", "named"} <= set(measured)
     assert measured["named"] == pytest.approx(abs(network.named.weight.item()))
-    assert not [name for name in measured if name.startswith(("unused", "attention"))]
+    assert not [name for name in measured if name.startswith(("unused", "attention", "hooked"))]
 
 
 def conditional():

@@ -587,8 +587,9 @@ def test_a_value_that_stands_there_is_not_logged_again(tmp_path):
     assert (run / "metrics.jsonl").read_bytes() == expected
     assert [(step, value) for step, value in logged(run)["fd"]] == [(0, 0.0), (1, 1.0), (2, 2.0)]
     continued.log_metrics({"other": 2.0}, 2)
+    continued.log_metrics({"fd": 2.5}, 2, {"samples": 4})
     continued.log_metrics({"fd": 3.0}, 3, protocol)
-    assert [line["step"] for line in lines(run)] == [0, 0, 1, 1, 2, 2, 2, 3]
+    assert [line["step"] for line in lines(run)] == [0, 0, 1, 1, 2, 2, 2, 2, 3]
 
 
 def test_lines_are_json_whatever_the_values(tmp_path):
@@ -610,5 +611,5 @@ def test_a_loaded_gan_computes_as_the_trained_one(tmp_path, precision, monkeypat
 
 def test_a_loaded_gan_is_for_sampling(unbroken):
     """Its norms would not move with its weights, nor would its average."""
-    with pytest.raises(ValueError, match=r"in evaluation mode, as those of gan\.load are: a checkpoint is trained"):
+    with pytest.raises(ValueError, match=r"in evaluation mode, as those of gan\.load are: to train on"):
         fit(gan.load(unbroken), 7)

@@ -122,10 +122,9 @@ def test_the_tensor_is_uint8_and_contiguous():
     assert tensor.is_contiguous()
 
 
-@pytest.mark.parametrize("size", [2**10, 2**22])
-def test_long_comments_are_no_damage(size):
+def test_long_comments_are_no_damage():
     """Pillow refuses more than a megabyte in one chunk of text, whatever the pixels."""
     comment, file = PngImagePlugin.PngInfo(), io.BytesIO()
-    comment.add_text("workflow", "x" * size, zip=True)
+    comment.add_text("workflow", "x" * 2**22, zip=True)
     Image.fromarray(RGB).save(file, "png", pnginfo=comment)
     assert np.array_equal(read(file.getvalue()), rgb(RGB))

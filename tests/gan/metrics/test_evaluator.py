@@ -1,3 +1,4 @@
+import math
 import os
 
 import pytest
@@ -115,6 +116,8 @@ def test_what_is_not_finite_is_refused(score, which, value):
     if (which == 1) == score.uses_logits:
         with pytest.raises(FloatingPointError, match="the feature network faulty returned numbers that are not finite"):
             evaluator.evaluate(a_set(images(23), 5), real, quiet)
+    else:
+        assert all(map(math.isfinite, evaluator.evaluate(a_set(images(23), 5), real, quiet).values()))
 
 
 def test_a_damaged_reference_is_computed_again(cache):

@@ -116,9 +116,11 @@ def test_tight_clusters_are_not_taken_for_copies(width, far):
     assert both(fake, real, 5) == pytest.approx(by_differences(fake, real, 5))
 
 
-def test_copies_of_neighbours_lie_on_the_rim():
+@pytest.mark.parametrize("far", [0, 3_000, 10_000])
+def test_copies_of_neighbours_lie_on_the_rim(far):
     """Where the k-th neighbour was copied, it is as far as the ball reaches, by whatever way that is computed."""
-    real = features(300, 48)
+    real = features(300, 64)
+    real[::2, 0] += 8 * far
     assert both(real[:60], real, 5) == pytest.approx(by_differences(real[:60], real, 5))
 
 
