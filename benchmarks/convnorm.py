@@ -213,6 +213,8 @@ def main() -> None:
     parser.add_argument("--networks", nargs="*", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--what", nargs="*", choices=WHAT, default=WHAT)
     arguments = parser.parse_args()
+    if arguments.repeats < 2:
+        parser.error("--repeats must be at least 2: quartiles are printed")
     print(f"torch {torch.__version__}, {arguments.threads} threads, {arguments.precision}, batch {BATCH}, milliseconds")
     head = f"| | {' | '.join(VARIANTS)} | ConvNorm / BatchNorm | FFT / ConvNorm |\n|{' --- |' * (len(VARIANTS) + 3)}"
     print(head, flush=True)

@@ -6,6 +6,7 @@ The layers are those of SNGAN's CNN discriminator at 32 pixels, at their publish
 sampled: the singular values are those of the transfer matrices at every frequency of the layer's grid, in float64.
 """
 
+import argparse
 import copy
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def draw_norms(axes: Axes, found: dict[str, tuple[nn.Conv2d, tuple[int, ...]]]) 
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     torch.manual_seed(0)
     found = layers_of(SNGANCNNDiscriminator(32), 32)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", width_ratios=(2, 3))

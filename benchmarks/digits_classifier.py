@@ -4,6 +4,8 @@ Four fifths of the digits train it, the last fifth (in scikit-learn's order: oth
 one machine; about a minute on one core. Writes gan/metrics/digits.pt.
 """
 
+import argparse
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -44,6 +46,7 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     torch.manual_seed(0)
     torch.use_deterministic_algorithms(True)
     data = Digits()

@@ -351,6 +351,8 @@ def main() -> None:
     parser.add_argument("--discriminator_steps", nargs="*", type=int, default=[1, 5])
     parser.add_argument("--options", nargs="*", default=[], help="for train.py: --options=--model.compile=true")
     arguments = parser.parse_args()
+    if arguments.rounds < 2:
+        parser.error("--rounds must be at least 2: quartiles are printed")
     torch.set_num_threads(arguments.threads)
     rates = [f"{matrix_rate(dtype) / 1e9:.0f} ({name})" for name, dtype in PRECISIONS.items()]
     machine = f"{arguments.threads} threads, matrix products: {', '.join(rates)} GFLOP/s"

@@ -36,10 +36,11 @@ def kept(make: Make) -> Make:
             made[values] = constants
         return constants
 
-    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
     def get_for_graph(*values: Any) -> tuple[Any]:
         # Parameters: their sizes are numbers for a compiler even where it was asked for symbols. In a tuple: of bare
         # tensors it refuses a second one.
         return (tree_map_only(Tensor, lambda tensor: nn.Parameter(tensor, requires_grad=False), get(*values)),)
 
+    # As torch.compiler.assume_constant_result does, which imports the compiler: two seconds for who compiles nothing.
+    get_for_graph._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return cast(Make, get)

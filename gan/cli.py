@@ -74,6 +74,8 @@ class Parser(LightningArgumentParser):
         message = known_options(message, options)
         if not self.exit_on_error:
             super().error(message, ex)
+        if ex is not None and os.environ.get("GAN_TRACEBACK"):
+            raise ex
         print(f"error: {one_line(message)}", file=sys.stderr)
         raise SystemExit(2)
 
@@ -150,7 +152,8 @@ class CLI(LightningCLI):
                 f"{self.subcommand} needs metrics, got none: --config configs/metrics/inception.yaml has the papers'"
             )
         if self.subcommand == "predict" and _folder(config.samples.path) == _folder(config.pictures.path):
-            raise ValueError(f"samples.path and pictures.path must be two folders, got {config.samples.path} for both")
+            given = config.samples.path or "null"
+            raise ValueError(f"samples.path and pictures.path must be two folders, got {given} for both")
         if config.ckpt_path is None and self.subcommand != "fit" and not self._scores_images(config):
             raise ValueError(f"{self.subcommand} needs --ckpt_path: a checkpoint file, a run's folder, or `last`")
 

@@ -13,6 +13,7 @@
 import json
 import math
 import os
+import pickle
 import re
 import shutil
 import zipfile
@@ -122,6 +123,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     _check_whole(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's own message advises to run what is in it
+        raise ValueError(f"{path} is not a readable checkpoint: not all in it is tensors and plain values") from error
     except Exception as error:  # torch raises a different kind of error for each way in which a file can be broken
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ValueError(f"{path} is not a readable checkpoint: {reason}") from error

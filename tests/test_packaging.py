@@ -1,6 +1,7 @@
 """The package asks for what the tests run with, and the library for nothing but torch."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -29,3 +30,10 @@ def test_convnorm_imports_torch_alone(path):
         for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
     }
     assert modules - set(sys.stdlib_module_names) <= {"torch", "convnorm"}
+
+
+def test_to_import_convnorm_takes_no_compiler():
+    """It would take as long as torch itself."""
+    asked = "import sys, convnorm; print('torch._dynamo' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n"

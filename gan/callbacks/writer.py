@@ -21,21 +21,22 @@ class SampleWriter(Callback):
     Sample number i depends on the seed and i alone: a longer run of `predict` repeats a shorter one's files.
 
     Args:
-        path: A folder, or a zip file if it ends in `.zip`. It must not exist, or be an empty folder.
+        path: A folder, or a zip file if it ends in `.zip`. It must not exist, or be an empty folder. None: no samples.
         num_samples: How many.
         seed: Which stream of samples; None: the one of `seed_everything`, as in training.
     """
 
-    def __init__(self, path: str = "samples", num_samples: int = 64, seed: int | None = None) -> None:
+    def __init__(self, path: str | None = "samples", num_samples: int = 64, seed: int | None = None) -> None:
         if num_samples < 1:
             raise ValueError(f"samples: num_samples must be at least 1, got {num_samples}")
         if seed is not None:
             check_seed("samples: seed", seed)
-        self.path, self.num_samples, self.seed = Path(path).expanduser(), num_samples, seed
+        self.path = None if path is None else Path(path).expanduser()
+        self.num_samples, self.seed = num_samples, seed
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse to write among what is there already."""
-        if stage == "predict":
+        if stage == "predict" and self.path is not None:
             if _is_zip(self.path) and self.path.exists():
                 raise FileExistsError(f"--samples.path: {self.path} exists already")
             check_vacant(self.path, "--samples.path")
@@ -43,7 +44,7 @@ class SampleWriter(Callback):
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the samples."""
         assert isinstance(pl_module, GAN)
-        if not trainer.is_global_zero:
+        if self.path is None or not trainer.is_global_zero:
             return
         seed = pl_module.seed if self.seed is None else self.seed
         with _writing(self.path) as write:

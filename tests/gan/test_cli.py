@@ -456,6 +456,11 @@ def test_predict_draws_pictures(train, tmp_path, capsys):
         train("predict", *arguments, "--samples.path=./others", "--pictures.path=others")
     assert "samples.path and pictures.path must be two folders, got ./others for both" in capsys.readouterr().err
     with pytest.raises(SystemExit):
+        train("predict", *arguments, "--samples.path=null", "--pictures.path=null")
+    assert "must be two folders, got null for both" in capsys.readouterr().err
+    train("predict", *arguments, "--samples.path=null", "--pictures.path=alone")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "drawn", "runs", "samples"]
+    with pytest.raises(SystemExit):
         train("predict", *arguments, "--samples.path=others")
     assert "--pictures.path: drawn exists already" in capsys.readouterr().err
     assert not (tmp_path / "others").exists()
