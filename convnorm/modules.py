@@ -74,6 +74,7 @@ class ConvNorm(nn.Module):
 
         Raises:
             TypeError: if a hook sets a weight or bias of the layer or the filter: neither is called.
+            RuntimeError: if an average would begin in a replica of `nn.DataParallel`.
             ValueError: if x is of another shape than that or, without autocast, of another dtype than the weight.
         """
         _check_not_hooked(self.layer, self.affine)
@@ -193,10 +194,15 @@ def _check_weight(layer: nn.Module, name: str) -> None:
         raise TypeError(f"layer must have a real weight, got {name} with {weight.dtype}")
 
 
+def is_hooked(module: nn.Module | None) -> bool:
+    """Say whether a hook of torch.nn.utils sets a weight or bias of the module: what lies there may be an old one."""
+    return any(hasattr(module, name) for name in REPARAMETRIZED)
+
+
 def _check_not_hooked(*modules: nn.Module | None) -> None:
     """Refuse what came after wrapping and would have no effect."""
     for module in modules:
-        if any(hasattr(module, name) for name in REPARAMETRIZED):
+        if is_hooked(module):
             raise TypeError(f"a hook that never runs sets the weight or bias of {module}: {INSTEAD}")
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from convnorm.functional import unfold
 from convnorm.geometry import Convolution, extended, geometry, rows
-from convnorm.modules import CONVOLUTIONS, REPARAMETRIZED, ConvNorm
+from convnorm.modules import CONVOLUTIONS, ConvNorm, is_hooked
 
 ALARMING = 1e-4  # relative residual of Lanczos, which bounds the error, at which there is a warning
 STEPS = 200  # of Lanczos, at most; 20 to 60 reach the tolerance on the layers of trained and untrained networks
@@ -143,14 +143,9 @@ def _largest_eigenvalue(gram: Callable[[Tensor], Tensor], start: Tensor, toleran
     return value
 
 
-def is_hooked(layer: nn.Module) -> bool:
-    """Say whether a hook of torch.nn.utils sets a weight or bias of the layer: what lies there may be an old one."""
-    return any(hasattr(module, name) for module in layer.modules() for name in REPARAMETRIZED)
-
-
 def _frozen(layer: nn.Module, least: torch.dtype) -> nn.Module:
     """Return a copy of at least the given precision, in which reading moves no parametrization and no average."""
-    if is_hooked(layer):
+    if any(is_hooked(module) for module in layer.modules()):
         raise TypeError(
             f"layer must be free of the hooks of torch.nn.utils.spectral_norm, weight_norm and prune, got {layer}: use "
             "torch.nn.utils.parametrizations or parametrize"

@@ -25,7 +25,7 @@ from gan.atomic import write_atomically
 from gan.callbacks import AtomicCheckpointIO, Interruption, Pictures, Progress, SampleWriter
 from gan.data import ImageData
 from gan.device import chosen_accelerator
-from gan.errors import is_lost_process, known_options, one_line
+from gan.errors import is_communication_error, known_options, one_line
 from gan.metrics import Evaluation
 from gan.module import GAN
 from gan.precision import fastest_precision
@@ -286,7 +286,7 @@ def main() -> None:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         raise SystemExit(1) from None
     except RuntimeError as error:
-        if os.environ.get("GAN_TRACEBACK") or not is_lost_process(error):
+        if os.environ.get("GAN_TRACEBACK") or not is_communication_error(error):
             raise
         reason = one_line(str(error))
         print(f"error: the processes cannot reach each other; if one has ended, it said why: {reason}", file=sys.stderr)

@@ -43,8 +43,8 @@ def one_line(message: str) -> str:
     return where + _tidy(text) + _choices(key, text)
 
 
-def is_lost_process(error: RuntimeError) -> bool:
-    """Say whether the error is one of talking to another process of the training."""
+def is_communication_error(error: RuntimeError) -> bool:
+    """Say whether the processes of a training have failed to reach each other."""
     return isinstance(error, DistError) or "gloo/transport" in str(error)
 
 

@@ -8,7 +8,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 import convnorm
-from convnorm.spectra import is_hooked, operator_norm
+from convnorm.modules import is_hooked
+from convnorm.spectra import operator_norm
 from gan.metrics.exactness import exact_inference
 from gan.modes import evaluating
 from gan.module import GAN

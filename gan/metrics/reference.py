@@ -2,7 +2,8 @@
 
 The name of a file is a hash of everything that its numbers depend on: the images' content, the feature network, its
 weights, what it says of its resizing and precision and makes of a test image, the kind of statistic, and the versions
-of the packages that decode and compute. Nothing is ever stale, and the folder may be deleted at any time.
+of the packages that decode and compute. What none of these tells apart is the same. The
+folder may be deleted at any time.
 """
 
 import hashlib
