@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convnorm.autocast import is_enabled, precision
+from convnorm.autocast import in_autocast_precision
 from convnorm.bicomplex import basis, mix_few
 from convnorm.fourier import plan
 from convnorm.functional import precondition
@@ -45,8 +45,7 @@ def convolve_preconditioned(layer: Convolution, x: Tensor, kernels: Tensor, spec
     if math.prod(layer.kernel_size) == 1:  # a flat spectrum, which is a scale
         return _convolve(layer, x, kernels * spectrum.flatten(1)[:, 0].view(-1, *[1] * (kernels.dim() - 1)))
     level = spectrum.flatten(1).mean(1).view(-1, *[1] * (spectrum.dim() - 1))
-    spectrum = spectrum / level
-    # Of order one: half precision neither overflows nor vanishes.
+    spectrum = spectrum / level  # of order one: half precision neither overflows nor vanishes
     kernels = kernels.to(spectrum.dtype) * level.unsqueeze(1)
     costs = _costs(layer, x, grid)
     algorithm, *others = costs
@@ -83,29 +82,20 @@ def _filter(layer: Convolution, x: Tensor, kernels: Tensor, spectrum: Tensor, gr
         y = precondition(_convolve_fully(layer, x.to(kernels.dtype), kernels, grid), spectrum)
         return y[tuple([..., *window])].to(x.dtype)
 
-    return _without_autocast(x, run)
+    return in_autocast_precision(x, run)
 
 
 def _mix(layer: Convolution, x: Tensor, kernels: Tensor, spectrum: Tensor, grid: Geometry) -> Tensor:
-    return _without_autocast(x, lambda x: mix(x, kernels, spectrum, plan(tuple(grid), x.dtype, x.device)))
+    return in_autocast_precision(x, lambda x: mix(x, kernels, spectrum, plan(tuple(grid), x.dtype, x.device)))
 
 
 def _mix_few(layer: Convolution, x: Tensor, kernels: Tensor, spectrum: Tensor, grid: Geometry) -> Tensor:
-    return _without_autocast(x, lambda x: mix_few(x, kernels, spectrum, basis(tuple(grid), x.dtype, x.device)))
-
-
-def _without_autocast(x: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
-    """Run on x in autocast's precision."""
-    if not is_enabled(x):  # else an exported graph would have a part for every layer
-        return run(x)
-    x = x.to(precision(x))
-    with torch.autocast(x.device.type, enabled=False):
-        return run(x)
+    return in_autocast_precision(x, lambda x: mix_few(x, kernels, spectrum, basis(tuple(grid), x.dtype, x.device)))
 
 
 def _convolve(layer: Convolution, x: Tensor, kernels: Tensor) -> Tensor:
     """Return the layer's own output with other kernels, of a single tap."""
-    weight, axes = rows(layer, kernels).to(x.dtype), kernels.dim() - 3
+    weight, axes = rows(layer, kernels).to(x.dtype), kernels.dim() - 2
     padding = () if layer.padding_mode != "zeros" or isinstance(layer.padding, str) else layer.padding
     if layer.transposed:
         extra = layer.output_padding
@@ -120,7 +110,7 @@ def _convolve(layer: Convolution, x: Tensor, kernels: Tensor) -> Tensor:
 
 def _convolve_fully(layer: Convolution, x: Tensor, kernels: Tensor, grid: Geometry) -> Tensor:
     """Return the full output: with stride 1, or uncropped if the layer is transposed."""
-    weight, axes = rows(layer, kernels).to(x.dtype), kernels.dim() - 3
+    weight, axes = rows(layer, kernels).to(x.dtype), kernels.dim() - 2
     if layer.transposed:
         return CONVOLVE_TRANSPOSED[axes](x, weight, None, layer.stride, 0, grid.padding, layer.groups, layer.dilation)
     return CONVOLVE[axes](x, weight, None, 1, grid.padding, layer.dilation, layer.groups)

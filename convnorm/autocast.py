@@ -22,6 +22,15 @@ def precision(x: Tensor) -> torch.dtype:
     return x.dtype
 
 
+def in_autocast_precision(x: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
+    """Run on x in the precision that autocast asks for, and with autocast off."""
+    if not is_enabled(x):  # else an exported graph would have a part for every layer
+        return run(x)
+    x = x.to(precision(x))
+    with torch.autocast(x.device.type, enabled=False):
+        return run(x)
+
+
 def without_autocast(backward: Callable[[Any, Tensor], Gradients]) -> Callable[[Any, Tensor], Gradients]:
     """Let a backward pass keep the precisions of its forward pass where it is called with autocast on.
 

@@ -113,7 +113,8 @@ def _preconditioned(kernel: Tensor, spectrum: Tensor, constants: Basis) -> Tenso
 def _product(image: Tensor, weight: Tensor, spectrum: Tensor, constants: Basis) -> Tensor:
     """Multiply the image's numbers (F, G, B, 4I) by the kernels' and go back to the columns: (F, p, W', B, O)."""
     products = image.repeat(1, 4, 1, 1) @ _kernels(weight, spectrum, constants).to(image.dtype)
-    return torch.einsum("wk,fpkbo->fpwbo", constants.synthesis[1], products.unflatten(1, (2, -1)))
+    columns = constants.synthesis[1] @ products.unflatten(1, (2, -1)).flatten(3)
+    return columns.unflatten(3, products.shape[2:])
 
 
 class _Product(torch.autograd.Function):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-KEPT = 64  # of each kind in memory: a network has about ten, the largest of 100 kB for images of 32 pixels, MB for 224
+KEPT = 256  # of each kind in memory: a network has about ten, the largest of 100 kB for images of 32 pixels, MB for 224
 
 Make = TypeVar("Make", bound=Callable[..., Any])
 

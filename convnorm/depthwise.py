@@ -30,7 +30,7 @@ def filter_channels(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         dtype = precision(x)
         x, weight, bias = x.to(dtype), weight.to(dtype), bias if bias is None else bias.to(dtype)
     if x.device.type != "cpu" or x.dim() != 4 or len(kernel) != 2 or by_plain_operations():
-        return CONVOLVE[len(kernel) - 1](x, weight, bias, 1, [k // 2 for k in kernel], 1, len(weight))
+        return CONVOLVE[len(kernel)](x, weight, bias, 1, [k // 2 for k in kernel], 1, len(weight))
     with torch.autocast(x.device.type, enabled=False):
         return _Depthwise.apply(x, weight, bias)
 

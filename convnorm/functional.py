@@ -79,7 +79,7 @@ def _axes(count: int) -> tuple[int, ...]:
     return tuple(range(-count, 0))
 
 
-def unfold(half: Tensor, size: Sequence[int]) -> Tensor:
+def complete(half: Tensor, size: Sequence[int]) -> Tensor:
     """Complete a spectrum to the whole grid, from (O, size[0] // 2 + 1, *size[1:]) to (O, *size): V(-f) = V(f)."""
     conjugates = half[:, 1 : (size[0] + 1) // 2].flip(_axes(len(size)))
     if others := len(size) - 1:

@@ -11,8 +11,8 @@ from convnorm.layout import in_layout
 Convolution: TypeAlias = (
     nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 )
-CONVOLVE = F.conv1d, F.conv2d, F.conv3d
-CONVOLVE_TRANSPOSED = F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d
+CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}  # by the number of spatial axes
+CONVOLVE_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
 class Geometry(NamedTuple):

@@ -19,6 +19,8 @@ from convnorm.gradients import by_plain_operations, gradients_anew, gradients_wi
 from convnorm.layout import keep_layout
 from convnorm.maps import Orders, apply, empty, from_columns, ordered, orders, to_columns
 
+KERNELS_AT_ONCE = 2**26  # numbers, where not one frequency is computed at a time: 256 MB in float32
+
 
 def mix(x: Tensor, weight: Tensor, spectrum: Tensor, plan: Plan) -> Tensor:
     """Return what crop and stride leave of the preconditioned full output.
@@ -55,24 +57,53 @@ class Room(NamedTuple):
 
 def _columns(u: Tensor, taps: Tensor, v: Tensor, plan: Plan) -> Tensor:
     """Map (F, 2W, B, I) to (F, 2W', B, O)."""
-    parts, columns, first = split(taps, u.dtype), [], 0
+    return torch.cat([_group(u[here], taps, v[here], block) for here, block in _groups(taps, plan)])
+
+
+def _groups(taps: Tensor, plan: Plan) -> Iterator[tuple[slice, Block]]:
+    """Yield all frequencies of the first axis in turn, as many at a time as their kernels leave memory for."""
+    first = 0
     for block in plan.blocks:
-        here = slice(first, first := first + len(block.kernels))
-        image = torch.einsum("pw,fwbi->fpbi", block.analysis, u[here])
-        kernels = torch.einsum("fpk,koi->fpio", block.kernels, parts)
-        products = image @ kernels * v[here, block.frequency].unsqueeze(2)
-        columns.append(torch.einsum("pw,fpbo->fwbo", block.synthesis, products))
-    return torch.cat(columns)
+        together = max(1, KERNELS_AT_ONCE // (len(block.frequency) * taps[0].numel()))
+        for kernels in block.kernels.split(together):
+            yield slice(first, first := first + len(kernels)), block._replace(kernels=kernels)
+
+
+def _group(u: Tensor, taps: Tensor, v: Tensor, block: Block) -> Tensor:
+    """Map (F', 2W, B, I) to (F', 2W', B, O), for frequencies of one block."""
+    image = (block.analysis @ u.flatten(2)).unflatten(2, u.shape[2:])
+    kernels = (block.kernels @ split(taps, u.dtype).flatten(1)).unflatten(2, taps.shape[1:])
+    products = image @ (kernels * v[:, block.frequency].unsqueeze(3)).transpose(2, 3)
+    return (block.synthesis.T @ products.flatten(2)).unflatten(2, products.shape[2:])
+
+
+def _gradients_by_group(
+    u: Tensor, taps: Tensor, v: Tensor, plan: Plan, grad: Tensor, needed: tuple[bool, ...]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the gradients of `_columns` in u and in the taps, each if it is needed; points are computed again."""
+    of_u: list[Tensor] = []
+    of_taps = torch.zeros_like(taps) if needed[1] else None
+    for here, block in _groups(taps, plan):
+        again = functools.partial(_group, v=v[here], block=block)
+        u_part, taps_part = gradients_anew(again, (u[here], taps), needed, grad[here])
+        if u_part is not None:
+            of_u.append(u_part)
+        if of_taps is not None and taps_part is not None:
+            of_taps += taps_part
+    return torch.cat(of_u) if of_u else None, of_taps
 
 
 def _each(u: Tensor, v: Tensor, plan: Plan) -> Iterator[tuple[int, Block, Tensor, Tensor, Room]]:
-    """Yield the frequencies of the first axis, each with its block, map of the kernels, V (P, 1, O) and room."""
+    """Yield the frequencies of the first axis, each with its block, map of the kernels, V (P, O, 1) and room.
+
+    Kernels are preconditioned, not products: where kernels have no power half precision would overflow in between.
+    """
     first, (batch, inputs), outputs = 0, u.shape[2:], v.shape[2]
     for block in plan.blocks:
         points, here = len(block.frequency), range(first, first := first + len(block.kernels))
         shapes = (points, batch, inputs), (points, outputs, inputs), (points, batch, outputs)
         room = Room(*(orders(u, *shape) for shape in shapes))
-        scales = v[here.start : here.stop, block.frequency].unsqueeze(2)
+        scales = v[here.start : here.stop, block.frequency].unsqueeze(3)
         for f, kernel, scale in zip(here, block.kernels, scales, strict=True):
             yield f, block, kernel, scale, room
 
@@ -92,8 +123,8 @@ class _Columns(torch.autograd.Function):
         for f, block, kernel, scale, (image, kernels, products) in _each(u, v, plan):
             apply(block.analysis, u[f], image.maps)
             apply(kernel, parts, kernels.maps)
-            torch.bmm(image.maps, kernels.maps.transpose(1, 2), out=products.points)
-            apply(block.synthesis.T, products.points.mul_(scale), z[f])
+            torch.bmm(image.maps, kernels.maps.mul_(scale).transpose(1, 2), out=products.points)
+            apply(block.synthesis.T, products.points, z[f])
         return z
 
     @staticmethod
@@ -105,11 +136,12 @@ class _Columns(torch.autograd.Function):
     @without_autocast
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         u, taps, v = ctx.saved_tensors
-        again, needed = functools.partial(_columns, v=v, plan=ctx.plan), ctx.needs_input_grad[:2]
+        needed = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled():  # a graph of the gradient is wanted, for a gradient penalty
+            again = functools.partial(_columns, v=v, plan=ctx.plan)
             return *gradients_with_graph(again, (u, taps), needed, grad), None, None
         if not piece_by_piece(u):
-            return *gradients_anew(again, (u, taps), needed, grad), None, None
+            return *_gradients_by_group(u, taps, v, ctx.plan, grad, needed), None, None
         return *_gradients(u, taps, v, ctx.plan, grad, needed), None, None
 
 
@@ -122,13 +154,13 @@ def _gradients(
     parts = split(taps, u.dtype)
     for f, block, kernel, scale, (image, kernels, products) in _each(u, v, plan):
         apply(block.synthesis, grad[f], products.maps)
-        products.maps.mul_(scale)
         if grad_u is not None:
             apply(kernel, parts, kernels.maps)
-            torch.bmm(products.maps, kernels.maps, out=image.points)
+            torch.bmm(products.maps, kernels.maps.mul_(scale), out=image.points)
             apply(block.analysis.T, image.points, grad_u[f])
         if grad_taps is not None:
             apply(block.analysis, u[f], image.maps)
+            products.maps.mul_(scale.transpose(1, 2))  # not the kernels' gradient, a sum over all images
             torch.bmm(products.maps.transpose(1, 2), image.maps, out=kernels.points)
             of_taps = empty(u, *taps.shape)
             apply(kernel[:, : len(taps)].T, kernels.points, of_taps)

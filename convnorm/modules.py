@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils.parametrize import is_parametrized
 
 from convnorm.algorithms import convolve_preconditioned
 from convnorm.autocast import precision
 from convnorm.depthwise import filter_channels
-from convnorm.functional import preconditioner, unfold
+from convnorm.functional import complete, preconditioner
 from convnorm.geometry import Convolution, extend, geometry, rows
 from convnorm.layout import in_layout
 
@@ -23,7 +24,7 @@ INSTEAD = (
     "or prune use torch.nn.utils.parametrizations or parametrize"
 )
 CONVOLUTIONS = nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
-FILTERS: tuple[Callable[..., nn.Module], ...] = nn.Conv1d, nn.Conv2d, nn.Conv3d
+FILTERS: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 class ConvNorm(nn.Module):
@@ -44,9 +45,10 @@ class ConvNorm(nn.Module):
         affine: whether a learnable depthwise filter follows, as `.affine`: of the next odd size to the layer's kernel,
             starting as the identity.
         momentum: the paper's moving average of the spectrum, used in evaluation: how much of the newest spectrum enters
-            at each training step, or "cosine" for the authors' schedule, 0.5 (cos(pi t / 40000) + 1) while that is
-            above 0.01, then 0.01. The average starts at zero, as theirs does, and is of one size of images, which the
-            first training step tells: `torch.optim.swa_utils.AveragedModel` is to copy a network after that.
+            at each forward pass in training mode, or "cosine" for the authors' schedule, 0.5 (cos(pi t / 40000) + 1)
+            in the t-th of them while that is above 0.01, then 0.01. The average starts at zero, as theirs does, and is
+            of one size of images, which the first of them tells: `torch.optim.swa_utils.AveragedModel` is to copy a
+            network after that, and `torch.distributed.checkpoint` to load one.
 
     Raises:
         TypeError: if `layer` is no such convolution, has a `forward` of its own, forward hooks, a complex weight, or
@@ -96,7 +98,7 @@ class ConvNorm(nn.Module):
         if self.momentum is None:
             return current
         if self.training:
-            self._track(unfold(current, size))
+            self._track(complete(current, size))
         if self.training or self.running_spectrum.numel() == 0:
             return current
         self._check_size(size)
@@ -111,9 +113,9 @@ class ConvNorm(nn.Module):
                 self.running_spectrum = torch.zeros(current.shape, dtype=current.dtype, device=current.device)
         self._check_size(current.shape[1:])
         self.num_batches_tracked += 1
-        fixed = self.momentum != "cosine"
-        weight = current.new_tensor(self.momentum) if fixed else _cosine(self.num_batches_tracked).to(current)
-        self.running_spectrum.lerp_(current, weight)
+        cosine = self.momentum == "cosine"
+        share: Any = _cosine(self.num_batches_tracked).to(current) if cosine else self.momentum
+        self.running_spectrum.lerp_(current, share)
 
     def _check_size(self, size: Sequence[int]) -> None:
         average = self.running_spectrum.shape[1:]
@@ -211,7 +213,7 @@ def _identity_filter(layer: Convolution) -> nn.Module:
     channels = layer.out_channels
     kernel = [k + 1 - k % 2 for k in layer.kernel_size]
     padding = [k // 2 for k in kernel]
-    affine: nn.Module = FILTERS[len(kernel) - 1](
+    affine: nn.Module = FILTERS[len(kernel)](
         channels, channels, kernel, padding=padding, groups=channels, bias=False, device="meta"
     )  # on the meta device, or its random initialization would shift what the next layers draw
     weight = torch.zeros(channels, 1, *kernel, device=layer.weight.device, dtype=layer.weight.dtype)
@@ -229,7 +231,9 @@ def convert(module: nn.Module, wrap: Callable[[nn.Module], nn.Module] = conv_nor
     """Replace every layer of a network, in place, by what `wrap` makes of it.
 
     What `wrap` replaces is not looked into, nor is a `ConvNorm`; what it returns untouched is, down to the leaves. A
-    module that stands in several places is wrapped once. To leave layers alone, let `wrap` return them::
+    module that stands in several places is wrapped once. Convert before an optimizer is made of the parameters: the
+    filters are new ones. Of a module that reads a layer's weight instead of calling it, the layers are to be left
+    alone, which `wrap` does by returning them::
 
         convert(resnet18(), lambda m: m if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) else conv_norm(m))
 
@@ -241,9 +245,12 @@ def convert(module: nn.Module, wrap: Callable[[nn.Module], nn.Module] = conv_nor
         The network, or the wrapped layer if `module` is one.
 
     Raises:
-        TypeError: if `wrap` raises one, or returns what is no module, or a layer has been compiled by itself. No module
-            has been replaced then.
+        TypeError: if `wrap` raises one, or returns what is no module, or a layer has been compiled by itself, or
+            something is wrapped in DistributedDataParallel. No module has been replaced then.
     """
+    for path, part in module.named_modules():
+        if isinstance(part, DistributedDataParallel):
+            raise TypeError(f"{path or 'the module'}: DistributedDataParallel would miss new parameters; convert first")
     replacements: dict[nn.Module, nn.Module] = {}
     _find(module, wrap, "", replacements)
     for parent, replacement in replacements.items():

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from convnorm.functional import unfold
+from convnorm.functional import complete
 from convnorm.geometry import Convolution, extended, geometry, rows
 from convnorm.modules import CONVOLUTIONS, ConvNorm, is_hooked
 
@@ -46,10 +46,10 @@ def singular_values(layer: nn.Module, size: Sequence[int]) -> Tensor:
     if isinstance(layer, ConvNorm):
         spectrum = layer.spectrum(kernels, grid)
         transfer = transfer * spectrum.unsqueeze(1)
-    _largest(transfer)
+    _finite_maximum(transfer)
     blocks = transfer.reshape(convolution.groups, -1, *transfer.shape[1:]).movedim((0, 1, 2), (-3, -2, -1))
     values = torch.linalg.svdvals(blocks).flatten(-2)  # of (*N/2, groups, O / groups, I / groups)
-    return unfold(values.movedim(-1, 0), grid).movedim(0, -1).sort(dim=-1, descending=True).values
+    return complete(values.movedim(-1, 0), grid).movedim(0, -1).sort(dim=-1, descending=True).values
 
 
 def _transfer(kernels: Tensor, grid: Sequence[int], dilation: Sequence[int]) -> Tensor:
@@ -86,7 +86,7 @@ def operator_norm(layer: nn.Module, size: Sequence[int] = ()) -> float:
 
 def _operator_norm(layer: nn.Module, size: Sequence[int]) -> float:
     if isinstance(layer, nn.Linear):
-        _largest(layer.weight)
+        _finite_maximum(layer.weight)
         return float(torch.linalg.matrix_norm(layer.weight, ord=2))
     convolution = _convolution(layer)
     _check_size(convolution, size)
@@ -106,7 +106,7 @@ def _norm_by_lanczos(layer: nn.Module, start: Tensor) -> float:
         def act(x: Tensor) -> Tensor:
             return layer(x) - offset
 
-        scale = _largest(act(start))
+        scale = _finite_maximum(act(start))
         if scale == 0:
             return 0.0
 
@@ -165,7 +165,7 @@ def _check_size(layer: Convolution, size: Sequence[int]) -> None:
         raise ValueError(f"size must be {axes} positive numbers for this layer, got {size!r}")
 
 
-def _largest(values: Tensor) -> float:
+def _finite_maximum(values: Tensor) -> float:
     """Return the largest absolute value of what the weights have given."""
     largest = float(values.abs().max())
     if not math.isfinite(largest):

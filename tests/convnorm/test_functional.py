@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from convnorm.functional import precondition, preconditioner, unfold
+from convnorm.functional import complete, precondition, preconditioner
 
 
 def spectrum_by_fft(weight: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -80,7 +80,7 @@ def test_preconditioner_names_what_is_wrong(argument: str, size: tuple[int, ...]
 def test_precondition_filters_by_the_spectrum(size: tuple[int, int]) -> None:
     y = torch.randn(2, 3, *size)
     spectrum = preconditioner(torch.randn(3, 2, 3, 3), size)
-    whole = unfold(spectrum, size)
+    whole = complete(spectrum, size)
     assert whole.shape == (3, *size)
     expected = torch.fft.ifft2(torch.fft.fft2(y.double()) * whole)
     assert expected.imag.abs().max() < 1e-12

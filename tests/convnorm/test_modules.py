@@ -91,8 +91,11 @@ def test_state_dict_deepcopy_pickle(name: str) -> None:
     other = ConvNorm(copy.deepcopy(LAYERS[name]))
     nn.init.normal_(other.layer.weight)
     other.load_state_dict(norm.state_dict())
-    for twin in other, copy.deepcopy(norm), pickle.loads(pickle.dumps(norm)), norm.eval():
+    trained = norm(x)
+    norm.eval()
+    for twin in other, copy.deepcopy(norm), pickle.loads(pickle.dumps(norm)):
         assert torch.equal(twin(x), norm(x))
+    assert torch.equal(norm(x), trained)
 
 
 def test_rows_have_norm_one_at_every_frequency() -> None:
@@ -330,6 +333,17 @@ def test_convert_refuses_layers_that_are_compiled_by_themselves(wrap) -> None:
     network = wrap(torch.compile(nn.Conv2d(3, 3, 3), backend="eager"))
     with pytest.raises(TypeError, match=r"torch\.compile would go on calling what it was; convert first"):
         convert(network)
+    assert not any(isinstance(module, ConvNorm) for module in network.modules())
+
+
+def test_convert_refuses_what_is_distributed_already() -> None:
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        network = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Conv2d(3, 3, 3)))
+        with pytest.raises(TypeError, match=r"^the module: DistributedDataParallel would miss .*convert first"):
+            convert(network)
+    finally:
+        torch.distributed.destroy_process_group()
     assert not any(isinstance(module, ConvNorm) for module in network.modules())
 
 
