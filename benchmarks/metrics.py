@@ -68,7 +68,7 @@ def random_weights(folder: str) -> str:
 
 def ours(network: FeatureNetwork, fake: Tensor, real: Tensor, device: torch.device) -> float:
     evaluator = Evaluator(network, [Frechet(), InceptionScore()])
-    evaluator.check(fake[:1], len(fake), len(real))
+    evaluator.prepare(fake[:1])
     batch_size = default_plan(device.type).batch_size
     with exact_inference(device.type):
         evaluator.to(device)

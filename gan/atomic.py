@@ -1,6 +1,7 @@
 """Files that are whole or not there."""
 
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +18,8 @@ def write_atomically(path: Path, write: Callable[[Any], None]) -> None:
     Raises:
         OSError: if it cannot be written; the message names it.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
+    # A name of its own even where machines share a folder
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_UNFINISHED}")
     try:
         with named(path):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -57,13 +57,15 @@ class _OverProcesses(torch.autograd.Function):
         (x, weight, mean, var), grad = ctx.saved_tensors, gradients[0]
         if torch.is_grad_enabled():  # a graph of the gradient is wanted, for a gradient penalty
             return (*_differentiable_gradients(x, weight, grad, ctx.eps), None)
+        inverse = (var + ctx.eps).rsqrt()
+        gain = torch.ones_like(mean) if weight is None else weight  # without one a GPU's kernel returns no sums
         grad_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
-            grad, x, weight, mean, var, None, None, False, ctx.eps, [True, True, True]
+            grad, x, gain, mean, var, mean, inverse, False, ctx.eps, [True, True, True]
         )  # as if mean and variance were constants
         sums = torch.stack([of_weight, of_bias])
         dist.all_reduce(sums)
         sums /= x.numel() // x.shape[1] * dist.get_world_size()
-        scale = (var + ctx.eps).rsqrt() * (1 if weight is None else weight)
+        scale = inverse * gain
         grad_x -= F.batch_norm(x, mean, var, scale * sums[0], scale * sums[1], training=False, eps=ctx.eps)
         return grad_x, None if weight is None else of_weight, None if weight is None else of_bias, None
 

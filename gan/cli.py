@@ -25,7 +25,7 @@ from gan.atomic import write_atomically
 from gan.callbacks import AtomicCheckpointIO, Interruption, Pictures, Progress, SampleWriter
 from gan.data import ImageData
 from gan.device import chosen_accelerator
-from gan.errors import is_communication_error, known_options, one_line
+from gan.errors import explained, known_options, one_line
 from gan.metrics import Evaluation
 from gan.module import GAN
 from gan.precision import fastest_precision
@@ -132,7 +132,7 @@ class CLI(LightningCLI):
         config = self.config[self.subcommand]
         self._check(config)
         config.trainer.accelerator = chosen_accelerator(config.trainer.accelerator)
-        if config.trainer.precision is None and config.trainer.plugins is None:
+        if config.trainer.precision is None and "Precision" not in str(config.trainer.plugins):
             config.trainer.precision = fastest_precision(config.trainer.accelerator)
         if config.ckpt_path is not None:
             config.ckpt_path = str(self._find_checkpoint(config))
@@ -286,10 +286,9 @@ def main() -> None:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         raise SystemExit(1) from None
     except RuntimeError as error:
-        if os.environ.get("GAN_TRACEBACK") or not is_communication_error(error):
+        if os.environ.get("GAN_TRACEBACK") or (explanation := explained(error)) is None:
             raise
-        reason = one_line(str(error))
-        print(f"error: the processes cannot reach each other; if one has ended, it said why: {reason}", file=sys.stderr)
+        print(f"error: {explanation}: {one_line(str(error))}", file=sys.stderr)
         raise SystemExit(1) from None
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args, get_type_hints
 
+import torch
 from torch.distributed import DistError
 
 from gan.data import ImageData
@@ -43,9 +44,13 @@ def one_line(message: str) -> str:
     return where + _tidy(text) + _choices(key, text)
 
 
-def is_communication_error(error: RuntimeError) -> bool:
-    """Say whether the processes of a training have failed to reach each other."""
-    return isinstance(error, DistError) or "gloo/transport" in str(error)
+def explained(error: RuntimeError) -> str | None:
+    """Return what a user has to know of an error that torch raises in the middle of a run; None if it is a fault."""
+    if isinstance(error, DistError) or "gloo/transport" in str(error):
+        return "the processes cannot reach each other; if one has ended, it said why"
+    if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+        return "out of memory; a smaller data.batch_size, or more model.micro_batches, needs less"
+    return None
 
 
 def known_options(message: str, options: Sequence[str]) -> str:

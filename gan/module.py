@@ -8,6 +8,7 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from gan.checks import check_at_least
 from gan.compiler import compile_network
 from gan.device import send
 from gan.images import to_float
@@ -76,9 +77,8 @@ class GAN(Pair):
         seed: int = 0,
     ) -> None:
         super().__init__(generator, discriminator, loss, generator_norms, discriminator_norms, seed)
-        _check_at_least_one("discriminator_steps", discriminator_steps)
-        _check_at_least_one("generator_batch_ratio", generator_batch_ratio)
-        _check_at_least_one("micro_batches", micro_batches)
+        check_at_least(1, discriminator_steps=discriminator_steps)
+        check_at_least(1, generator_batch_ratio=generator_batch_ratio, micro_batches=micro_batches)
         self.automatic_optimization = False
         self.penalty = penalty
         self.optimizer_factories = generator_optimizer, discriminator_optimizer
@@ -242,14 +242,13 @@ class GAN(Pair):
                 "the networks are in evaluation mode, as those of gan.load are: to train on from a checkpoint give it "
                 "to Trainer.fit as ckpt_path, with a new GAN"
             )
+        self._check_processes()
         self._check_limits()
         self._count_steps_alone()
         self._check_decay()
         local = int(self.trainer.datamodule.batch_size) // self.trainer.world_size  # type: ignore[attr-defined]
         if local % self.micro_batches:
             raise ValueError(f"micro_batches must divide a process' {local} images, got {self.micro_batches}")
-        if self.trainer.world_size > 1 and not isinstance(self.trainer.strategy, GANStrategy):
-            raise ValueError("several processes need trainer.strategy=gan.strategy.GANStrategy")
         self._check_loaded_optimizers()
         if self._loaded_step >= self.trainer.max_steps:
             steps = f"generator step {self._loaded_step} of trainer.max_steps {self.trainer.max_steps}"
@@ -267,6 +266,16 @@ class GAN(Pair):
         if isinstance(batches, int) and epochs is not None and epochs > 0:
             loop.epoch_loop.max_steps = min(loop.epoch_loop.max_steps, epochs * batches)
             loop.max_epochs = -1
+
+    def _check_processes(self) -> None:
+        started = self.trainer._accelerator_connector.cluster_environment.world_size()
+        if started != self.trainer.world_size:
+            raise ValueError(
+                f"{started} processes have been started, but trainer.devices and trainer.num_nodes ask for "
+                f"{self.trainer.world_size}"
+            )
+        if started > 1 and not isinstance(self.trainer.strategy, GANStrategy):
+            raise ValueError("several processes need trainer.strategy=gan.strategy.GANStrategy")
 
     def _check_limits(self) -> None:
         if self.trainer.max_steps < 1:
@@ -376,8 +385,3 @@ class GAN(Pair):
         factor = 1.0 if self.decay is None else self.decay(self.trainer.global_step)
         for group, settings in self._groups_and_settings():
             group["lr"] = settings["lr"] * factor
-
-
-def _check_at_least_one(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")

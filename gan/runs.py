@@ -71,16 +71,18 @@ def checkpoints(run: Path) -> dict[int, Path]:
 
 
 def newest_run(experiment: Path) -> Path:
-    """Return the newest version of an experiment that has a checkpoint.
+    """Return the newest version of an experiment.
 
     Raises:
-        FileNotFoundError: if there is none.
+        FileNotFoundError: if there is none, or it has no checkpoint: an older one is not what was meant.
     """
     versions = [path for path in experiment.glob("version_*") if path.name.removeprefix("version_").isdigit()]
-    for run in sorted(versions, key=lambda path: int(path.name.removeprefix("version_")), reverse=True):
-        if checkpoints(run):
-            return run
-    raise FileNotFoundError(f"no run with a checkpoint in {experiment}: nothing to continue")
+    if not versions:
+        raise FileNotFoundError(f"no run in {experiment}: nothing to continue")
+    newest = max(versions, key=lambda path: int(path.name.removeprefix("version_")))
+    if not checkpoints(newest):
+        raise FileNotFoundError(f"the newest run, {newest}, has no checkpoint: give --ckpt_path the folder of another")
+    return newest
 
 
 def newest_checkpoint(run: Path) -> int:
@@ -230,9 +232,15 @@ class RunLogger(TensorBoardLogger):
         if run.exists() and not any(run.iterdir()):
             _remove(run)
 
+    @rank_zero_only
     def save(self) -> None:
-        """Write out what is still in memory. Lightning's own writes an empty file of hyperparameters too."""
+        """Force what was logged to the disk. Lightning's own writes an empty file of hyperparameters too."""
         self.experiment.flush()
+        run = Path(self.log_dir)
+        for path in run / METRICS, *run.glob("events.out.*"):
+            if path.exists():
+                with named(path), open(path, "rb") as file:
+                    os.fsync(file.fileno())
 
     @rank_zero_only
     def cut_once(self) -> None:

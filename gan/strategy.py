@@ -83,6 +83,6 @@ def average_gradients(parameters: Iterable[nn.Parameter], passenger: Tensor) -> 
     dist.all_reduce(flat)
     flat /= dist.get_world_size()
     *means, mean_passenger = flat.split([*(gradient.numel() for gradient in gradients), passenger.numel()])
-    for gradient, mean in zip(gradients, means, strict=True):
-        gradient.copy_(mean.view_as(gradient))
+    means = [mean.view_as(gradient) for mean, gradient in zip(means, gradients, strict=True)]
+    torch._foreach_copy_(gradients, means)
     return mean_passenger

@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import Checkpoint as LightningCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 
 from gan.atomic import remove_unfinished, save_tensors, write_atomically
+from gan.checks import check_at_least
 from gan.module import GAN
 from gan.runs import CHECKPOINTS, SAMPLES, checkpoint_path, checkpoints, read_checkpoint, run_folder
 
@@ -29,10 +30,8 @@ class Checkpoint(LightningCheckpoint):
     def __init__(
         self, every_n_steps: int = 1000, keep: int = 2, monitor: str | None = None, lower_is_better: bool = True
     ) -> None:
-        if every_n_steps < 1:
-            raise ValueError(f"Checkpoint: every_n_steps must be at least 1, got {every_n_steps}")
-        if keep < 0:
-            raise ValueError(f"Checkpoint: keep must be at least 0, got {keep}")
+        check_at_least(1, "Checkpoint: ", every_n_steps=every_n_steps)
+        check_at_least(0, "Checkpoint: ", keep=keep)
         self.every_n_steps, self.keep = every_n_steps, keep
         self.monitor, self.lower_is_better = monitor, lower_is_better
         self.best = self._worst = math.inf if lower_is_better else -math.inf
@@ -44,30 +43,44 @@ class Checkpoint(LightningCheckpoint):
         Raises:
             ValueError: if the trainer has no logger that keeps a run's folder.
         """
+        self._at = None
         if stage == "fit" and run_folder(trainer) is None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             raise ValueError(
                 "Checkpoint: without a gan.runs.RunLogger there is no folder to save in; "
                 "trainer.enable_checkpointing=false trains without"
             )
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the start of a run, so that it can be continued whenever it is killed."""
-        if (run := run_folder(trainer)) is None:
+    def save_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the start of a run, unless it is continued: to be called before what takes long at its start.
+
+        The run can then be continued whenever it is killed.
+        """
+        if (run := run_folder(trainer)) is None or self._at is not None:
             return
         if trainer.is_global_zero:
             for folder in run, run / CHECKPOINTS, run / SAMPLES:
                 remove_unfinished(folder)
-        continues = _is_loaded(trainer, checkpoint_path(run, trainer.global_step))
-        if not continues:
-            self.best = self._worst  # a checkpoint of another run brings a value whose weights are not in this one
-        if continues and not _is_made_up_for(trainer, pl_module):
+        if _is_loaded(trainer, checkpoint_path(run, trainer.global_step)):
             self._at = trainer.global_step
+            return
+        self.best = self._worst  # a checkpoint of another run brings a value whose weights are not in this one
+        self._save(trainer, pl_module, run)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the start of a run, with what was measured of it.
+
+        Raises:
+            ValueError: if `monitor` is not among that, in a new run.
+        """
+        if (run := run_folder(trainer)) is None:
             return
         if trainer.ckpt_path is None and self.monitor not in (None, *trainer.callback_metrics):
             known = ", ".join(sorted(trainer.callback_metrics)) or "none: no metrics are configured"
             raise ValueError(f"Checkpoint: monitor must be a metric of this run ({known}), got {self.monitor!r}")
-        self._save_best(trainer, pl_module, run)
-        self._save(trainer, pl_module, run)
+        self.save_start(trainer, pl_module)
+        if _is_made_up_for(trainer, pl_module):
+            self._save_best(trainer, pl_module, run)
+            self._save(trainer, pl_module, run)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from gan.checks import check_at_least
 from gan.module import GAN
 
 
@@ -22,8 +23,7 @@ class Monitor(Callback):
     """
 
     def __init__(self, every_n_steps: int = 50) -> None:
-        if every_n_steps < 1:
-            raise ValueError(f"Monitor: every_n_steps must be at least 1, got {every_n_steps}")
+        check_at_least(1, "Monitor: ", every_n_steps=every_n_steps)
         self.every_n_steps = every_n_steps
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

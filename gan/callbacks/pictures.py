@@ -9,10 +9,11 @@ from torch import Tensor
 
 from gan.callbacks.samples import grid, tile, write_png
 from gan.callbacks.writer import check_vacant
+from gan.checks import check_at_least
 from gan.images import to_uint8
 from gan.module import GAN
 from gan.randomness import check_seed
-from gan.sampling import sample_inputs
+from gan.sampling import SAMPLE_BLOCK, sample_inputs
 
 
 class Pictures(Callback):
@@ -29,9 +30,7 @@ class Pictures(Callback):
     """
 
     def __init__(self, path: str | None = None, rows: int = 8, columns: int = 8, seed: int | None = None) -> None:
-        for name, value in {"rows": rows, "columns": columns}.items():
-            if value < 1:
-                raise ValueError(f"pictures: {name} must be at least 1, got {value}")
+        check_at_least(1, "pictures: ", rows=rows, columns=columns)
         if seed is not None:
             check_seed("pictures: seed", seed)
         self.path = None if path is None else Path(path).expanduser()
@@ -64,4 +63,5 @@ def interpolations(module: GAN, rows: int, columns: int, seed: int) -> Tensor:
     t = torch.linspace(0, math.pi / 2, columns, dtype=torch.float64)[:, None]
     ways = t.cos() * z[:-1, None] + t.sin() * z[1:, None]
     labels = torch.arange(rows).remainder(max(1, module.generator.num_classes)).repeat_interleave(columns)
-    return to_uint8(module.generate(ways.flatten(0, 1), labels))
+    parts = zip(ways.flatten(0, 1).split(SAMPLE_BLOCK), labels.split(SAMPLE_BLOCK), strict=True)
+    return torch.cat([to_uint8(module.generate(z, y)) for z, y in parts])

@@ -12,6 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from gan.atomic import write_atomically
+from gan.checks import check_at_least
 from gan.module import GAN
 from gan.networks import Generator
 from gan.runs import SAMPLES, run_folder
@@ -30,9 +31,7 @@ class SampleGrid(Callback):
     """
 
     def __init__(self, every_n_steps: int = 1000, rows: int = 8, columns: int = 8) -> None:
-        for name, value in {"every_n_steps": every_n_steps, "rows": rows, "columns": columns}.items():
-            if value < 1:
-                raise ValueError(f"SampleGrid: {name} must be at least 1, got {value}")
+        check_at_least(1, "SampleGrid: ", every_n_steps=every_n_steps, rows=rows, columns=columns)
         self.every_n_steps, self.rows, self.columns = every_n_steps, rows, columns
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import convnorm
 from convnorm.modules import is_hooked
 from convnorm.spectra import operator_norm
+from gan.checks import check_at_least
 from gan.metrics.exactness import exact_inference
 from gan.modes import evaluating
 from gan.module import GAN
@@ -28,8 +29,7 @@ class OperatorNorms(Callback):
     """
 
     def __init__(self, every_n_steps: int = 1000) -> None:
-        if every_n_steps < 1:
-            raise ValueError(f"OperatorNorms: every_n_steps must be at least 1, got {every_n_steps}")
+        check_at_least(1, "OperatorNorms: ", every_n_steps=every_n_steps)
         self.every_n_steps = every_n_steps
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

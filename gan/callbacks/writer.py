@@ -7,7 +7,9 @@ from pathlib import Path
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from gan.atomic import named
 from gan.callbacks.samples import png
+from gan.checks import check_at_least
 from gan.module import GAN
 from gan.randomness import check_seed
 from gan.sampling import SAMPLE_BLOCK, sample_inputs
@@ -27,8 +29,7 @@ class SampleWriter(Callback):
     """
 
     def __init__(self, path: str | None = "samples", num_samples: int = 64, seed: int | None = None) -> None:
-        if num_samples < 1:
-            raise ValueError(f"samples: num_samples must be at least 1, got {num_samples}")
+        check_at_least(1, "samples: ", num_samples=num_samples)
         if seed is not None:
             check_seed("samples: seed", seed)
         self.path = None if path is None else Path(path).expanduser()
@@ -96,7 +97,8 @@ def _is_zip(path: Path) -> bool:
 def _write_file(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        path.write_bytes(content)
-    except OSError:
+        with named(path):
+            path.write_bytes(content)
+    except BaseException:  # a signal, too
         path.unlink(missing_ok=True)  # half of an image is none
         raise

@@ -1,6 +1,7 @@
 """From the bytes of an image file, of whatever kind, to a square uint8 tensor."""
 
 import io
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 # Pillow picks the reader by content. Only these: its EPS reader, for one, would start another program.
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # tags of TIFF
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 
 
@@ -55,7 +57,6 @@ def decode(content: bytes) -> "Image.Image":
     try:
         image = Image.open(io.BytesIO(content), formats=_FORMATS)
         image.load()
-        ImageOps.exif_transpose(image, in_place=True)
     except UnidentifiedImageError:
         raise ValueError(f"is no image ({len(content)} bytes)") from None
     except Image.DecompressionBombError as error:
@@ -64,6 +65,8 @@ def decode(content: bytes) -> "Image.Image":
         Exception
     ) as error:  # Pillow's readers raise nearly anything on damaged files (SyntaxError, struct.error, ...)
         raise ValueError(f"is damaged: {error}") from None
+    with suppress(Exception):  # what is wrong with the metadata is no reason either; turned it is before they fail
+        ImageOps.exif_transpose(image, in_place=True)
     return image
 
 
@@ -73,11 +76,20 @@ def _as_mode(image: "Image.Image", mode: str) -> "Image.Image":
     if image.mode == "F":
         raise ValueError("has floating-point pixels, whose range is not defined")
     if image.mode.startswith("I"):
+        _check_tiff(image)
         image = _from_16_bits(image)
     elif image.has_transparency_data:  # what shows through is white, as viewers have it
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     return image if image.mode == mode else image.convert(mode)
+
+
+def _check_tiff(image: "Image.Image") -> None:
+    """Refuse what Pillow passes on as other 16-bit pixels than it is."""
+    tags = getattr(image, "tag_v2", {})
+    bits, white_is_zero = tags.get(_BITS_PER_SAMPLE, (16,)), tags.get(_PHOTOMETRIC) == 0
+    if white_is_zero or bits == (12,):
+        raise ValueError("has 12-bit or inverted 16-bit pixels; 8 and plain 16 bits are understood")
 
 
 def _from_16_bits(image: "Image.Image") -> "Image.Image":

@@ -73,6 +73,8 @@ def open_files(root: str) -> ImageFiles:
         return FolderFiles(root)
     if not os.path.exists(root):
         raise FileNotFoundError(f"root {root!r} does not exist; a folder or a zip of images is needed")
+    if not os.path.isfile(root):  # reading a pipe would wait for ever
+        raise ValueError(f"root {root!r} is neither a folder nor a file")
     return ZipFiles(root)
 
 
@@ -147,10 +149,10 @@ class ZipFiles(ImageFiles):
         if self._archive is None or self._process != os.getpid():
             try:
                 self._archive = zipfile.ZipFile(self.root)
-            except zipfile.BadZipFile as error:
-                raise ValueError(f"root {self.root!r} is neither a folder nor a whole zip: {error}") from None
             except OSError as error:
                 raise ValueError(f"root {self.root!r} cannot be read: {error.strerror}") from None
+            except Exception as error:  # zipfile raises BadZipFile, NotImplementedError, UnicodeDecodeError, ...
+                raise ValueError(f"root {self.root!r} is neither a folder nor a whole zip: {error}") from None
             self._process = os.getpid()
         return self._archive
 

@@ -4,7 +4,11 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLITS = {
+    **{"train": "train", "training": "train"},
+    **{"val": "val", "valid": "val", "validation": "val"},
+    **{"test": "test", "testing": "test"},
+}
 
 _Folders = dict[str, tuple[str, ...]]  # the folders that lead to each file
 
@@ -27,8 +31,9 @@ def read_layout(names: Iterable[str]) -> Layout:
     """Find splits and classes in the names of files.
 
     A folder that alone holds everything is looked through (`photos/cat/1.png` in `photos.zip`). Top folders named
-    train, val (valid, validation) and test are splits. The training split's next folders are the classes, if all its
-    images lie in such folders, and there are at least two: one that another split alone has cannot be learnt.
+    train (training), val (valid, validation) and test (testing) are splits. The training split's next folders are the
+    classes, if all its images lie in such folders, and there are at least two: one that another split alone has cannot
+    be learnt.
 
     Raises:
         ValueError: If there are splits, and images beside them.

@@ -1,6 +1,7 @@
 """Endless training batches, from memory or streamed; both give the same bits."""
 
 import signal
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
@@ -105,6 +106,8 @@ def stream(source: Source, requests: Iterable[tuple[Indices, Flips]], num_worker
         batch_size=None,  # a request is a whole batch
         sampler=requests,
         num_workers=num_workers,
+        # Workers share the memory of the images: elsewhere, and by default since Python 3.14, each gets a copy.
+        multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
         generator=torch.Generator(),  # else it draws its workers' seed from the global generator
         worker_init_fn=_leave_signals_to_the_training,
     )

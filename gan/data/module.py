@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
+from gan.checks import check_at_least
 from gan.data.decode import Frame
 from gan.data.loaders import MemoryLoader, StreamLoader, TrainLoader, stream
 from gan.data.order import Order
@@ -49,9 +51,8 @@ class ImageData(LightningDataModule, ABC):
         self, batch_size: int, flip: bool, frame: Frame, num_classes: int, name: str, num_workers: int = 0
     ) -> None:
         super().__init__()
-        _check_at_least("batch_size", batch_size, 1)
-        _check_at_least("image_size", frame.size, 1)
-        _check_at_least("num_workers", num_workers, 0)
+        check_at_least(1, batch_size=batch_size, image_size=frame.size)
+        check_at_least(0, num_workers=num_workers)
         if frame.channels not in (1, 3):
             raise ValueError(f"channels must be 1 (gray) or 3 (RGB), got {frame.channels}")
         self.batch_size = batch_size
@@ -89,7 +90,12 @@ class ImageData(LightningDataModule, ABC):
         if stage == "fit":
             if "train" not in self.splits:
                 raise ValueError(f"{self.name} has no split train to learn from, only {', '.join(self.splits)}")
-            self._loaded("train")
+            self._say_what_was_found(len(self._loaded("train")))
+
+    @rank_zero_only
+    def _say_what_was_found(self, images: int) -> None:
+        classes = f" of {self.num_classes} classes" if self.num_classes else ""
+        print(f"{self.name}: {images:,} training images{classes}")
 
     def train_dataloader(self) -> TrainLoader:
         """Return the endless batches of this process, from the trainer's step on."""
@@ -171,8 +177,3 @@ class ImageData(LightningDataModule, ABC):
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _check_at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")

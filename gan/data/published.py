@@ -3,6 +3,7 @@
 import os
 import textwrap
 from abc import abstractmethod
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,8 +21,9 @@ class Published(ImageData):
     """A data set that torchvision can download.
 
     Args:
-        root: Folder that torchvision downloads to; or a zip, or a folder with a subfolder `train`, of images laid out
-            as train/<class>/*.png and test/<class>/*.png, as `gan.data.Folder` reads them.
+        root: Folder that torchvision downloads to; or, unless its own files are there, a zip, or a folder with a
+            subfolder `train`, of images laid out as train/<class>/*.png and test/<class>/*.png, as `gan.data.Folder`
+            reads them.
         page: Where the set is described.
         batch_size: See `ImageData`.
         flip: See `ImageData`.
@@ -33,6 +35,8 @@ class Published(ImageData):
         FileNotFoundError: If `root` names a zip that does not exist.
         ValueError: If the images of `root` have other classes.
     """
+
+    folder: ClassVar[str]  # of torchvision's own files, in the root
 
     def __init__(
         self,
@@ -47,7 +51,7 @@ class Published(ImageData):
         super().__init__(batch_size, flip, frame, num_classes, type(self).__name__.lower(), num_workers)
         self.root = root = os.path.expanduser(root)
         self.page = page
-        self.tree = ImageTree(root) if _holds_images(root) else None
+        self.tree = ImageTree(root) if self._holds_images(root) else None
         if self.tree is None:
             return
         self.splits = self.tree.splits
@@ -56,6 +60,11 @@ class Published(ImageData):
                 f"root {root!r} holds {len(self.tree.classes)} classes, {type(self).__name__} has {num_classes}; "
                 "gan.data.Folder reads any images"
             )
+
+    def _holds_images(self, root: str) -> bool:
+        train, own = os.path.join(root, "train"), os.path.join(root, self.folder)
+        is_zip = os.path.isfile(root) or root.lower().endswith(".zip")
+        return is_zip or (os.path.isdir(train) and not os.path.isdir(own))
 
     @abstractmethod
     def read(self, split: str, download: bool) -> Source:
@@ -78,9 +87,9 @@ class Published(ImageData):
     def _read(self, split: str, download: bool) -> Source:
         try:
             return self.read(split, download)
-        except (RuntimeError, OSError, ImportError) as error:  # what torchvision's datasets raise
+        except Exception as error:  # torchvision's datasets, and gdown, raise nearly anything
             failed = "could not be downloaded to" if download else "is not in"
-            reason = textwrap.shorten(str(error), 200)
+            reason = textwrap.shorten(str(error) or type(error).__name__, 200)
             raise FileNotFoundError(
                 f"{type(self).__name__} {failed} root {self.root!r} ({reason}); put the files from {self.page} there, "
                 "or let root be a zip or folder with train/<class>/*.png"
@@ -96,12 +105,14 @@ class CIFAR10(Published):
         flip: Mirror images left to right at random; on, as photographs are as likely either way.
     """
 
+    folder = "cifar-10-batches-py"
+
     def __init__(self, root: str = "data", batch_size: int = 64, flip: bool = True) -> None:
         page = "https://www.cs.toronto.edu/~kriz/cifar.html"
         super().__init__(root, page, batch_size, flip, Frame(32, 3), num_classes=10)
 
     def read(self, split: str, download: bool) -> ArraySource:
-        """Return a split from `cifar-10-batches-py`."""
+        """Return a split from torchvision's files."""
         from torchvision.datasets import CIFAR10
 
         dataset = CIFAR10(self.root, train=split == "train", download=download)
@@ -117,12 +128,14 @@ class CIFAR100(Published):
         flip: Mirror images left to right at random; on, as photographs are as likely either way.
     """
 
+    folder = "cifar-100-python"
+
     def __init__(self, root: str = "data", batch_size: int = 64, flip: bool = True) -> None:
         page = "https://www.cs.toronto.edu/~kriz/cifar.html"
         super().__init__(root, page, batch_size, flip, Frame(32, 3), num_classes=100)
 
     def read(self, split: str, download: bool) -> ArraySource:
-        """Return a split from `cifar-100-python`."""
+        """Return a split from torchvision's files."""
         from torchvision.datasets import CIFAR100
 
         dataset = CIFAR100(self.root, train=split == "train", download=download)
@@ -143,6 +156,8 @@ class STL10(Published):
         num_workers: Worker processes that resize, if the set is too large for memory (at 64 pixels and more).
     """
 
+    folder = "stl10_binary"
+
     def __init__(
         self, root: str = "data", image_size: int = 48, batch_size: int = 64, flip: bool = True, num_workers: int = 4
     ) -> None:
@@ -150,7 +165,7 @@ class STL10(Published):
         super().__init__(root, page, batch_size, flip, Frame(image_size, 3), num_classes=0, num_workers=num_workers)
 
     def read(self, split: str, download: bool) -> ArraySource:
-        """Return a split from `stl10_binary`."""
+        """Return a split from torchvision's files."""
         from torchvision.datasets import STL10
 
         dataset = STL10(self.root, split="unlabeled" if split == "train" else split, download=download)
@@ -170,12 +185,14 @@ class MNIST(Published):
         flip: Mirror images left to right at random; off, as a mirrored digit is none.
     """
 
+    folder = "MNIST/raw"
+
     def __init__(self, root: str = "data", image_size: int = 32, batch_size: int = 64, flip: bool = False) -> None:
         page = "https://ossci-datasets.s3.amazonaws.com/mnist/"
         super().__init__(root, page, batch_size, flip, Frame(image_size, 1, canvas=min(image_size, 32)), num_classes=10)
 
     def read(self, split: str, download: bool) -> ArraySource:
-        """Return a split from `MNIST/raw`."""
+        """Return a split from torchvision's files."""
         from torchvision.datasets import MNIST
 
         dataset = MNIST(self.root, train=split == "train", download=download)
@@ -194,12 +211,14 @@ class FashionMNIST(Published):
         flip: Mirror images left to right at random; off, as the shoes all point to the left.
     """
 
+    folder = "FashionMNIST/raw"
+
     def __init__(self, root: str = "data", image_size: int = 32, batch_size: int = 64, flip: bool = False) -> None:
         page = "https://github.com/zalandoresearch/fashion-mnist"
         super().__init__(root, page, batch_size, flip, Frame(image_size, 1, canvas=min(image_size, 32)), num_classes=10)
 
     def read(self, split: str, download: bool) -> ArraySource:
-        """Return a split from `FashionMNIST/raw`."""
+        """Return a split from torchvision's files."""
         from torchvision.datasets import FashionMNIST
 
         dataset = FashionMNIST(self.root, train=split == "train", download=download)
@@ -217,6 +236,8 @@ class CelebA(Published):
         num_workers: Worker processes that decode.
     """
 
+    folder = "celeba"
+
     def __init__(
         self, root: str = "data", image_size: int = 64, batch_size: int = 64, flip: bool = True, num_workers: int = 4
     ) -> None:
@@ -224,7 +245,7 @@ class CelebA(Published):
         super().__init__(root, page, batch_size, flip, Frame(image_size, 3), num_classes=0, num_workers=num_workers)
 
     def read(self, split: str, download: bool) -> FileSource:
-        """Return a split from `celeba`."""
+        """Return a split from torchvision's files."""
         from torchvision.datasets import CelebA
 
         names = CelebA(self.root, split=split, download=download).filename
@@ -232,10 +253,6 @@ class CelebA(Published):
         if missing := set(names) - files.sizes.keys():
             raise FileNotFoundError(f"{len(missing)} images are missing from {files.root!r}, as {min(missing)!r}")
         return FileSource(files, dict.fromkeys(names, 0), self.frame)
-
-
-def _holds_images(root: str) -> bool:
-    return os.path.isfile(root) or root.lower().endswith(".zip") or os.path.isdir(os.path.join(root, "train"))
 
 
 def _int64(labels: ArrayLike) -> torch.Tensor:

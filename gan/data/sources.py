@@ -3,6 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
@@ -119,11 +120,19 @@ class FileSource(Source):
 
     def __getitem__(self, index: int) -> Tensor:
         name = self.names[index]
-        try:
+        with self._naming(name):
             return self.frame.fit(decode(self.files.read(name)))
-        except ValueError as error:
-            raise ValueError(f"{name!r} in {self.files.root!r} {error}") from None
 
     def contents(self) -> Iterator[bytes]:
         """Yield the files."""
-        return (self.files.read(name) for name in self.names)
+        for name in self.names:
+            with self._naming(name):
+                content = self.files.read(name)
+            yield content
+
+    @contextmanager
+    def _naming(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            raise ValueError(f"{name!r} in {self.files.root!r} {error}") from None

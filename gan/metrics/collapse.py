@@ -2,23 +2,24 @@
 
 from typing import Any
 
+from gan.checks import check_at_least
+
 
 class Collapse:
     """Stops a training whose distance stays far above its best: GANs that collapse do not come back.
 
     Args:
-        metric: Name of the metric; lower is better, and it must never be negative, as a low KID's estimate is.
+        metric: Name of the Frechet distance: fid or fd_<network>.
         factor: How many times its best value is far above.
         patience: How many evaluations in a row.
     """
 
     def __init__(self, metric: str = "fid", factor: float = 2.0, patience: int = 3) -> None:
-        if metric.startswith(("kid", "kd_")):  # no multiple of a negative number is above it
-            raise ValueError(f"metric must be one that is never negative, got {metric!r}")
+        if metric != "fid" and not metric.startswith("fd_"):  # a kernel distance may be negative, others are to rise
+            raise ValueError(f"metric must be fid or fd_<network>, got {metric!r}")
         if factor <= 1:
             raise ValueError(f"factor must be above 1, got {factor}")
-        if patience < 1:
-            raise ValueError(f"patience must be at least 1, got {patience}")
+        check_at_least(1, patience=patience)
         self.metric = metric
         self.factor = factor
         self.patience = patience

@@ -9,6 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
+from gan.callbacks.checkpoint import Checkpoint
 from gan.data import ImageData
 from gan.metrics.collapse import Collapse
 from gan.metrics.evaluator import Evaluator, Progress
@@ -35,12 +36,12 @@ class Evaluation(Callback):
     """Scores generated against real images: every so many steps of `fit`, at `max_steps`, in `validate` and `test`.
 
     The training sees nothing of it: no random number is drawn, no mode or gradient changes, no network enters the
-    checkpoint. A signal cuts an evaluation short; it is made up for when the run goes on.
+    checkpoint. A signal cuts an evaluation short while images are looked at; it is made up for when the run goes on.
 
     Args:
         features: The feature network, see `gan.metrics.features`.
         scores: What to compute; None: Frechet distance and inception score.
-        num_samples: How many images are generated; None: 10,000, on a CPU 2,000.
+        num_samples: How many images are generated; None: 10,000, on a CPU 2,500.
         every_n_steps: How often in `fit`, in generator steps; None: 1,000, on a CPU 5,000.
         batch_size: Images at a time, in every process; None: 128, on a CPU 16.
         split: The split of the data that `fit` and `validate` compare with; `test` takes "test".
@@ -82,21 +83,26 @@ class Evaluation(Callback):
         self.plan = replace(default_plan(trainer.strategy.root_device.type), **self._chosen)
         num_scored = self._scored(trainer, _gan(pl_module)).total
         with exact_inference(self.evaluator.device.type):
-            self.evaluator.check(_ramp(data.channels, data.image_size), num_scored, data.num_images(split))
+            self.evaluator.prepare(_ramp(data.channels, data.image_size))
+        self.evaluator.check(num_scored, data.num_images(split))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what the evaluations will cost."""
         data = _data(trainer)
+        seconds = self._seconds_per_batch(_gan(pl_module)) / trainer.world_size
         files = self.evaluator.reference_files(data.content_hash(self.split)).values()
         num_reference = 0 if all(file.exists() for file in files) else data.num_images(self.split)
-        seconds = self._seconds_per_batch(_gan(pl_module)) / trainer.world_size
         _say(trainer, announcement(self.plan, seconds, num_reference))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Score the untrained generator, so that the curve has a first point, and what a signal has cut short."""
+        """Score the untrained generator, so that the curve has a first point, and what was cut short."""
         self._training_since, self._evaluating = time.perf_counter(), 0.0
-        is_new = trainer.global_step == 0 and trainer.ckpt_path is None
-        if is_new or trainer.global_step == self._missed_at:
+        if trainer.global_step == 0 and trainer.ckpt_path is None:
+            self._missed_at = 0  # until it is made: it may take long, and be killed
+            for callback in trainer.checkpoint_callbacks:
+                if isinstance(callback, Checkpoint):
+                    callback.save_start(trainer, pl_module)
+        if trainer.global_step == self._missed_at:
             self._evaluate_in_fit(trainer, _gan(pl_module))
 
     def on_train_batch_end(
@@ -110,7 +116,9 @@ class Evaluation(Callback):
         """Score what a signal has cut short after the last step: no training starts any more."""
         if trainer.global_step == self._missed_at and not _gan(pl_module).watch.stop:
             self._training_since, self._evaluating = time.perf_counter(), 0.0
+            pl_module.to(trainer.strategy.root_device)  # Lightning has moved it to the CPU by now
             self._evaluate_in_fit(trainer, _gan(pl_module))
+            pl_module.cpu()
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score and print in `validate`; in `fit` the steps decide."""
@@ -189,17 +197,18 @@ class Evaluation(Callback):
 
     def _protocol(self, trainer: Trainer, split: str, num_scored: int, module: GAN) -> Protocol:
         data, network, ours = _data(trainer), self.evaluator.network, not self._foreign(trainer)
+        size = f"{data.image_size}x{data.image_size}x{data.channels}"
         generator = f"generator {str(module.weights_dtype).removeprefix('torch.')}, " if ours else ""
         return Protocol(
             scores=", ".join(map(str, self.evaluator.scores)),
             features=self.evaluator.name,
             features_weights=self.evaluator.weights_hash,
             resize=resize_of(network),
-            reference=f"{data.name}/{split}",
+            reference=f"{data.name}/{split} {size}",
             reference_images=data.num_images(split),
             reference_content=data.content_hash(split)[:16],
             samples=num_scored,
-            source=f"{module.weights_name} weights" if ours else str(self.images),
+            source=f"{module.weights_name} weights" if ours else f"{self.images}, made to fit",
             seed=SEED if ours else None,
             normalization="running statistics" if ours else "unknown",
             precision=f"{generator}features {precision_of(network)}",

@@ -29,6 +29,9 @@ class Evaluator:
         self.network = network.eval().requires_grad_(False)
         self.scores = scores
         self.device = torch.device("cpu")
+        self.outputs: Features
+        self.weights_hash: str
+        self._behaviour: str
 
     @property
     def name(self) -> str:
@@ -39,19 +42,26 @@ class Evaluator:
         name = name_of(self.network)
         return f"{name}_custom" if name == PAPER and not isinstance(self.network, InceptionV3) else name
 
-    def check(self, image: Tensor, num_samples: int, num_reference: int) -> None:
-        """Find out, with a uint8 image (1, C, H, W), what would fail in an evaluation or is worth a warning.
+    def prepare(self, image: Tensor) -> None:
+        """Get to know the network by what it makes of a uint8 image (1, C, H, W), before anything else is asked for.
 
         Reads the network's weights, where they are read late. What it makes of the image tells it from another network
         of the same name and weights, as one whose code has been edited: let the image be the same always.
 
         Raises:
             FileNotFoundError: The network's weights are not there.
-            ValueError: The network does not return what it should, or a score cannot be computed so.
+            ValueError: The network does not return what it should.
         """
         self.outputs = self.extract(image)
         self._behaviour = _summary(self.outputs)
         self.weights_hash = weights_hash_of(self.network)
+
+    def check(self, num_samples: int, num_reference: int) -> None:
+        """Raise or warn of what would be wrong with the scores of so many images.
+
+        Raises:
+            ValueError: A score cannot be computed so.
+        """
         for score in self.scores:
             if score.uses_logits and self.outputs[1] is None:
                 raise ValueError(f"{type(score).__name__} needs logits, but the feature network {self.name} has none")
@@ -118,7 +128,7 @@ class Evaluator:
         """Return where the statistics that the scores need of reference images are kept."""
         kinds = {score.statistics for score in self.scores if score.uses_reference}
         network = type(self.network).__module__, type(self.network).__qualname__, self.name, self.weights_hash
-        how = resize_of(self.network), precision_of(self.network), self._behaviour
+        how = resize_of(self.network), precision_of(self.network), self._behaviour, self.device.type
         return {kind: cache_file(*network, *how, images_hash, kind) for kind in kinds}
 
     def evaluate(self, images: ImageSet, reference: Collected, progress: Progress) -> dict[str, float]:

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gan.metrics.score import Score, qualified
+from gan.checks import check_at_least
+from gan.metrics.score import PAPER, Score
 from gan.metrics.statistics import Batch, Statistics, Sums
 
 SHUFFLE_SEED = 2020  # torch-fidelity's: equal images in equal order give an equal number
@@ -72,8 +73,7 @@ class InceptionScore(Score):
     uses_logits = True
 
     def __init__(self, splits: int = 10) -> None:
-        if splits < 1:
-            raise ValueError(f"splits must be at least 1, got {splits}")
+        check_at_least(1, splits=splits)
         self.splits = splits
 
     def check(self, example: Batch, num_reference: int) -> None:
@@ -92,5 +92,5 @@ class InceptionScore(Score):
     def compute(self, generated: Sums, reference: Sums, network: str) -> dict[str, float]:
         """Return the mean and the (population) standard deviation over the splits."""
         scores = inception_scores(generated)
-        name = qualified("is", network)
+        name = "is" if network == PAPER else f"is_{network}"
         return {name: float(scores.mean()), f"{name}_std": float(scores.std(correction=0))}

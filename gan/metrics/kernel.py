@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gan.checks import check_at_least
 from gan.metrics.bank import FeatureBank
 from gan.metrics.process import all_reduce, process_group
 from gan.metrics.score import PAPER, Score
@@ -52,10 +53,8 @@ class KernelDistance(Score):
     statistics = FeatureBank()
 
     def __init__(self, subsets: int = 100, subset_size: int = 1_000) -> None:
-        if subsets < 1:
-            raise ValueError(f"subsets must be at least 1, got {subsets}")
-        if subset_size < 2:
-            raise ValueError(f"subset_size must be at least 2, got {subset_size}")
+        check_at_least(1, subsets=subsets)
+        check_at_least(2, subset_size=subset_size)
         self.subsets = subsets
         self.subset_size = subset_size
 

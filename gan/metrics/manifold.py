@@ -7,14 +7,14 @@ Models", 2020.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from gan.checks import check_at_least
 from gan.metrics.bank import FeatureBank
 from gan.metrics.process import all_reduce, my_blocks
-from gan.metrics.score import Score, qualified
+from gan.metrics.score import Score
 from gan.metrics.statistics import Batch, Sums
 
 ROUNDING = 64  # how many roundings of a squared norm a squared distance may be off; 4 to 19 were seen in 4,096 features
@@ -65,8 +65,12 @@ def ball_radii(features: Tensor, neighbors: int) -> Tensor:
     return nearest_distance(features, features, neighbors + 1)
 
 
-# The reference is the same tensor at every evaluation, and its own distances are most of all.
-reference_radii = lru_cache(maxsize=4)(ball_radii)
+def reference_radii(reference: Sums, neighbors: int) -> Tensor:
+    """Return those of the reference's images, and keep them beside its features: it is the same at every evaluation."""
+    name = f"radii of {neighbors} neighbors"
+    if name not in reference:
+        reference[name] = ball_radii(reference["features"], neighbors)
+    return reference[name]
 
 
 class _ManifoldScore(Score):
@@ -79,8 +83,7 @@ class _ManifoldScore(Score):
     statistics = FeatureBank()
 
     def __init__(self, neighbors: int) -> None:
-        if neighbors < 1:
-            raise ValueError(f"neighbors must be at least 1, got {neighbors}")
+        check_at_least(1, neighbors=neighbors)
         self.neighbors = neighbors
 
     def check(self, example: Batch, num_reference: int) -> None:
@@ -94,7 +97,7 @@ class _ManifoldScore(Score):
 
 
 class PrecisionRecall(_ManifoldScore):
-    """`precision` and `recall`, with `_<network>` for any network but the papers' Inception. Higher is better.
+    """`precision_<network>` and `recall_<network>`; the paper's network is VGG-16. Higher is better.
 
     Precision is the share of generated images on the real images' manifold, recall that of real images on the generated
     ones'; both are in [0, 1]. The balls are closed, as in the authors' code.
@@ -109,14 +112,14 @@ class PrecisionRecall(_ManifoldScore):
     def compute(self, generated: Sums, reference: Sums, network: str) -> dict[str, float]:
         """Return both by name."""
         fake, real = generated["features"], reference["features"]
-        precision = num_containing_balls(fake, real, reference_radii(real, self.neighbors), closed=True) > 0
+        precision = num_containing_balls(fake, real, reference_radii(reference, self.neighbors), closed=True) > 0
         recall = num_containing_balls(real, fake, ball_radii(fake, self.neighbors), closed=True) > 0
         named = {"precision": precision, "recall": recall}
-        return {qualified(name, network): float(inside.double().mean()) for name, inside in named.items()}
+        return {f"{name}_{network}": float(inside.double().mean()) for name, inside in named.items()}
 
 
 class DensityCoverage(_ManifoldScore):
-    """`density` and `coverage`, with `_<network>` for any network but the papers' Inception. Higher is better.
+    """`density_<network>` and `coverage_<network>`; the paper's network is VGG-16. Higher is better.
 
     Density is how many of the real images' balls a generated image lies in, divided by k (1 if the distributions are
     equal; more is possible); coverage is the share of those balls that hold a generated image, in [0, 1]. The balls
@@ -132,7 +135,7 @@ class DensityCoverage(_ManifoldScore):
     def compute(self, generated: Sums, reference: Sums, network: str) -> dict[str, float]:
         """Return both by name."""
         fake, real = generated["features"], reference["features"]
-        radii = reference_radii(real, self.neighbors)
+        radii = reference_radii(reference, self.neighbors)
         density = num_containing_balls(fake, real, radii, closed=False).double().mean() / self.neighbors
         coverage = lies_within(nearest_distance(real, fake, 1), radii, closed=False).double().mean()
-        return {qualified("density", network): float(density), qualified("coverage", network): float(coverage)}
+        return {f"density_{network}": float(density), f"coverage_{network}": float(coverage)}

@@ -1,5 +1,6 @@
 """The processes that share the work of an evaluation; a single one needs no process group."""
 
+import os
 from collections.abc import Iterator
 
 import torch
@@ -15,7 +16,7 @@ def process_group() -> tuple[int, int]:
 
 def is_first_of_node() -> bool:
     """Return whether this process is the one of its machine that writes files."""
-    return distributed.is_available() is False or distributed.get_node_local_rank(fallback_rank=0) == 0
+    return int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0))) == 0
 
 
 def my_blocks(total: int, size: int) -> Iterator[tuple[int, int]]:

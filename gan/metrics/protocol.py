@@ -15,7 +15,7 @@ class Protocol:
         features: Name of the feature network.
         features_weights: Hash of its weights.
         resize: What it does to the images' size.
-        reference: Name and split of the reference images.
+        reference: Name and split of the reference images, and the size that they and the scored ones were made to fit.
         reference_images: Their number.
         reference_content: Hash of them.
         samples: Number of scored images.

@@ -1,25 +1,24 @@
 """Statistics of the reference images, computed once and kept in a cache folder.
 
 The name of a file is a hash of everything that its numbers depend on: the images' content, the feature network, its
-weights, what it says of its resizing and precision and makes of a test image, the kind of statistic, and the versions
-of the packages that decode and compute. What none of these tells apart is the same. The
+weights, what it says of its resizing and precision and makes of a test image, the type of device, the kind of
+statistic, and the versions of the packages that decode and compute. What none of these tells apart is the same. The
 folder may be deleted at any time.
 """
 
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
 
-from gan.atomic import save_tensors
+from gan.atomic import save_tensors, write_atomically
 from gan.metrics.content import content_hash
 from gan.metrics.protocol import package_versions
 from gan.metrics.statistics import Sums
 
-FORMAT = 2  # to be raised when the meaning of what is stored changes
+FORMAT = 3  # to be raised when the meaning of what is stored changes
 FOLDER_VARIABLE = "CONVNORM_GAN_CACHE"
 
 
@@ -56,13 +55,6 @@ def save(file: Path, sums: Sums) -> None:
     """Write the statistics so that whoever reads sees a whole file or none; if that fails, only warn."""
     stored = {"sums": {name: tensor.cpu() for name, tensor in sums.items()}, "sha256": content_hash(sums)}
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".") as folder:  # goes whatever happens
-            part = Path(folder, file.name)
-            with open(part, "wb") as opened:
-                save_tensors(stored, opened)
-                opened.flush()
-                os.fsync(opened.fileno())
-            os.replace(part, file)
+        write_atomically(file, lambda opened: save_tensors(stored, opened))
     except OSError as error:
-        rank_zero_warn(f"the reference statistics could not be kept in {file} ({error})")
+        rank_zero_warn(f"the reference statistics are not kept: {error}")

@@ -10,11 +10,11 @@ PAPER = "inception"  # the name of the network that FID, IS and KID are defined 
 class Score(ABC):
     """A score of generated images, computed from statistics of their features and of the reference's.
 
-    Its attributes are what its value depends on: as `str`, they are part of the protocol.
+    Its attributes and its statistics' are what its value depends on: as `str`, they are part of the protocol.
     """
 
     def __str__(self) -> str:
-        settings = ", ".join(f"{name}={value}" for name, value in vars(self).items())
+        settings = ", ".join(f"{name}={value}" for name, value in (vars(self) | vars(self.statistics)).items())
         return f"{type(self).__name__}({settings})" if settings else type(self).__name__
 
     @property
@@ -48,8 +48,3 @@ class Score(ABC):
             reference: The statistics of the reference images; empty if they take no part.
             network: The feature network's name, for the names of the values.
         """
-
-
-def qualified(name: str, network: str) -> str:
-    """Return `name` for the papers' Inception and `name_<network>` for anything else: the two are never mixed up."""
-    return name if network == PAPER else f"{name}_{network}"

@@ -60,3 +60,22 @@ def _halves(norm: nn.Module, images: Tensor, direction: Tensor, penalized: bool,
     for gradient in found[2 : 2 + count]:
         dist.all_reduce(gradient)
     return found
+
+
+@pytest.mark.parametrize("affine", [False, True])
+def test_the_kernel_gets_what_that_of_gpus_asks_for(affine, monkeypatch, capfd):
+    """That one has no sums without a weight, and takes no backward pass without what a forward pass saves."""
+    backward = torch.ops.aten.native_batch_norm_backward
+
+    def demanding(grad, x, weight, mean, var, save_mean, save_inverse, *rest):
+        assert all(isinstance(each, Tensor) for each in (weight, save_mean, save_inverse))
+        return backward(grad, x, weight, mean, var, save_mean, save_inverse, *rest)
+
+    monkeypatch.setattr(torch.ops.aten, "native_batch_norm_backward", demanding)
+
+    def one_of_two() -> None:
+        dist.init_process_group("gloo")
+        BatchNorm(3, affine=affine)(torch.randn(2, 3, 4, 4, requires_grad=True)).sum().backward()
+        dist.destroy_process_group()
+
+    assert together(one_of_two) == [0, 0], capfd.readouterr().err

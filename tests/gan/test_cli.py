@@ -84,7 +84,7 @@ ERRORS = [
     (["--data=gan.data.Folder", "--data.root=/nowhere"], "root '/nowhere' does not exist; a folder or a zip"),
     (["--config=/nowhere.yaml"], "File does not exist: '/nowhere.yaml'"),
     (["--ckpt_path=/nowhere.ckpt"], "/nowhere.ckpt is neither a checkpoint nor the folder of a run with"),
-    (["--ckpt_path=last", "--experiment=other"], "no run with a checkpoint in runs/other: nothing to continue"),
+    (["--ckpt_path=last", "--experiment=other"], "no run in runs/other: nothing to continue"),
     (["--trainer.max_steps=0"], "trainer.max_steps must be at least 1 (generator steps), got 0"),
     (["--trainer.max_steps=-5"], "`max_steps` must be a non-negative integer or -1 (infinite steps). You passed in -5"),
     (["--trainer.limit_train_batches=0"], "trainer.limit_train_batches must not be 0: nothing would be trained"),
@@ -336,7 +336,7 @@ def test_a_run_that_is_over_stays_as_it_is(train, capsys, bar):
     before = contents(train(*small("--trainer.max_steps=1", bar)))
     capsys.readouterr()
     assert contents(train(*small("--trainer.max_steps=1", bar, "--ckpt_path=last"))) == before
-    _, said = capsys.readouterr().out.splitlines()
+    *_, said = capsys.readouterr().out.splitlines()
     assert said == "nothing to train: the run is at generator step 1 of trainer.max_steps 1 already"
     checkpoint = checkpoints(Path("runs", "quickstart", "version_0"))[1]
     train(*small("--trainer.max_steps=1", bar, f"--ckpt_path={checkpoint}"))
@@ -571,6 +571,7 @@ def test_a_process_whose_partner_has_failed_says_so_in_one_line(train, monkeypat
 
 def test_half_a_sample_is_none(train, capfd, tmp_path):
     train(*small("--trainer.max_steps=1"))
+    capfd.readouterr()  # what is captured lies in a file too
 
     def full_disk():
         limit_files(100)
@@ -607,7 +608,7 @@ def test_validate_scores_images_without_a_checkpoint(train, tmp_path, capsys):
     train("validate", *arguments)
     out = capsys.readouterr().out
     assert "fd_digits: " in out
-    assert "samples 70; source images; seed None" in out
+    assert "samples 70; source images, made to fit; seed None" in out
     with pytest.raises(SystemExit):
         train("test", *arguments)
     assert "error: digits has no test split to compare with" in capsys.readouterr().err
@@ -642,3 +643,47 @@ def test_metrics_stack_on_an_experiment(train, monkeypatch, metrics):
     stacked = str(ROOT / "configs" / "metrics" / f"{metrics}.yaml")
     train("fit", "--config", QUICKSTART, "--config", stacked)
     assert [type(callback).__name__ for callback in callbacks].count("Evaluation") == (metrics != "none")
+
+
+def test_last_is_never_an_older_run(train, capsys):
+    runs = train(*small("--trainer.max_steps=1"))
+    (runs / "quickstart" / "version_1").mkdir()  # killed before its first checkpoint
+    with pytest.raises(SystemExit):
+        train(*small("--trainer.max_steps=2", "--ckpt_path=last"))
+    assert "version_1, has no checkpoint: give --ckpt_path the folder of another" in capsys.readouterr().err
+
+
+def test_processes_that_nobody_asked_for_are_refused(train, capfd, tmp_path):
+    assert together(lambda: train(*small("--trainer.max_steps=1"))) == [1, 1]
+    said = "2 processes have been started, but trainer.devices and trainer.num_nodes ask for 1\n"
+    assert capfd.readouterr().err == f"error: {said}" * 2
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_other_plugins_leave_the_precision_open(train, monkeypatch):
+    monkeypatch.setattr(cli, "fastest_precision", lambda accelerator: "64-true")
+    plugin = "--trainer.plugins=lightning_fabric.plugins.environments.LightningEnvironment"
+    run = train(*small("--trainer.max_steps=1", "--trainer.precision=null", plugin)) / "quickstart" / "version_0"
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["precision"] == "64-true"
+
+
+def test_too_little_memory_is_one_line(train, monkeypatch, capsys):
+    monkeypatch.setattr(GAN, "training_step", lambda *_: torch.empty(2**60))
+    with pytest.raises(SystemExit):
+        train(*small("--trainer.max_steps=1"))
+    line = "error: out of memory; a smaller data.batch_size, or more model.micro_batches, needs less: "
+    assert capsys.readouterr().err.startswith(line)
+
+
+def test_a_signal_leaves_no_half_of_a_sample(train, monkeypatch, tmp_path):
+    train(*small("--trainer.max_steps=1"))
+
+    def interrupted(path, content):
+        with open(path, "wb") as file:
+            file.write(content[:9])
+            raise SystemExit(128 + signal.SIGTERM)
+
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
+    with pytest.raises(SystemExit):
+        train("predict", *small("--ckpt_path=last", "--samples.path=written")[1:])
+    assert not list((tmp_path / "written").iterdir())

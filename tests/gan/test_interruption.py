@@ -157,11 +157,12 @@ class Looks(nn.Module):
 
     name = "corners"
     left = -1
+    number = signal.SIGTERM
 
     def forward(self, images):
         self.left -= 1
         if self.left == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), self.number)
         return images[:, 0, ::31, ::31].flatten(1).float(), None
 
 
@@ -263,3 +264,34 @@ def test_ctrl_c_reaches_the_loader_s_workers_and_does_no_harm(tmp_path, monkeypa
     os.killpg(process, signal.SIGINT)
     assert ended(process) == 130
     assert len(saved(tmp_path)) == 2
+
+
+def test_a_run_killed_in_its_first_evaluation_goes_on(tmp_path):
+    def train(network, checkpoint=None):
+        logger = RunLogger(str(tmp_path), "x", checkpoint and checkpoint.parent.parent)
+        evaluation = Evaluation(network, [Frechet()], num_samples=20, every_n_steps=ENDLESS, batch_size=8)
+        fit(small_gan(), 1, [evaluation, Checkpoint()], logger=logger, ckpt_path=checkpoint)
+
+    killed = Looks()
+    killed.left, killed.number = 5, signal.SIGKILL  # three looks come before the training
+    assert forked(lambda: train(killed)) == -signal.SIGKILL
+    assert saved(tmp_path) == [0]
+    assert forked(lambda: train(Looks(), find_checkpoint(tmp_path / "x" / "version_0"))) == 0
+    lines = (tmp_path / "x" / "version_0" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [0, 1]
+
+
+def test_what_was_logged_is_on_the_disk_before_the_checkpoint(tmp_path, monkeypatch):
+    forced = []
+    monkeypatch.setattr(os, "fsync", lambda number: forced.append(Path(os.readlink(f"/proc/self/fd/{number}")).name))
+
+    class Log(Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            pl_module.publish({"value": 1.0})
+            forced.clear()
+
+    fit(small_gan(), 1, [Log(), Checkpoint()], logger=RunLogger(str(tmp_path), "x"))
+    metrics, events, checkpoint, *_ = forced
+    assert metrics == "metrics.jsonl"
+    assert events.startswith("events.out.tfevents.")
+    assert ".ckpt" in checkpoint

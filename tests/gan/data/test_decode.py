@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from image_files import encode, noise
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin, TiffTags
 
 from gan.data.decode import Frame, decode
 
@@ -128,3 +128,11 @@ def test_long_comments_are_no_damage():
     comment.add_text("workflow", "x" * 2**22, zip=True)
     Image.fromarray(RGB).save(file, "png", pnginfo=comment)
     assert np.array_equal(read(file.getvalue()), rgb(RGB))
+
+
+def test_an_image_is_turned_whatever_else_its_exif_holds():
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[0x0112], tags[0x0128] = 6, 70_000
+    tags.tagtype[0x0128] = TiffTags.LONG  # a unit that Pillow reads, but cannot write back
+    content = encode(GRAY, "TIFF", tiffinfo=tags)
+    assert np.array_equal(read(content, channels=1)[0], np.rot90(GRAY, -1))

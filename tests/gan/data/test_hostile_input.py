@@ -131,6 +131,11 @@ def enormous(path):
     return root
 
 
+def pipe_as_root(path):
+    os.mkfifo(path / "set")
+    return str(path / "set")
+
+
 def locked(name):
     def make(path):
         root = write_folder(path / "set", {"good.png": GOOD, "dir/bad.png": GOOD})
@@ -163,6 +168,7 @@ WORKS = {
     "palette": (folder(a__gif=encode(noise(6, 6), "GIF"), b__png=encode(Image.new("P", (5, 5)), transparency=0)), 2),
     "one bit": (folder(a__png=encode(Image.new("1", (5, 5)))), 1),
     "EXIF rotation": (folder(a__jpg=encode(noise(9, 5, 3), "JPEG", exif=EXIF)), 1),
+    "EXIF that is none": (folder(a__png=encode(noise(9, 5, 3), exif=b"garbage!")), 1),
     "links": (linked, 2),
     "links in a circle": (linked_in_a_circle, 2),
     "zip": (zipped("a.png", "b/c.png"), 2),
@@ -197,6 +203,8 @@ REFUSED = {
     "a dangling link": (dangling, r"bad.png' cannot be read: No such file"),
     "a pipe": (pipe, r"bad.png' is no regular file"),
     "an enormous file": (enormous, r"'bad.png' in '.*' is too large: 268,435,457 bytes, at most 268,435,456"),
+    "a pipe as root": (pipe_as_root, r"root '.*set' is neither a folder nor a file"),
+    "inverted 16 bits": (folder(bad__tif=encode(DEEP, "TIFF", tiffinfo={262: 0})), r"'bad.tif' in '.*' has .*inverted"),
     "a locked file": (locked("dir/bad.png"), r"'dir/bad.png' in '.*' cannot be read: Permission denied"),
     "a locked folder": (locked("dir"), r"dir' cannot be read: Permission denied"),
     "no zip": (text_file, r"root '.*set.zip' is neither a folder nor a whole zip"),
@@ -218,6 +226,10 @@ REFUSED = {
     "zip with unknown compression": (
         zip_then(last_entry(10, "<H", 77)),
         r"'bad.png' in '.*' cannot be read: .*compression",
+    ),
+    "zip of a later version": (
+        zip_then(last_entry(6, "<B", 99)),
+        r"root '.*set.zip' is neither a folder nor a whole zip: zip file version 9.9",
     ),
     "zip with a lost entry": (zip_then(last_entry(42, "<I", 7)), r"'bad.png' in '.*' cannot be read"),
 }

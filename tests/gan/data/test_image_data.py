@@ -268,3 +268,17 @@ def test_the_evaluation_loops_run_once():
     evaluating.test(recorder, data, verbose=False)
     evaluating.predict(recorder, data)
     assert recorder.seen == ["validate", "test", "predict"]
+
+
+def test_an_unreadable_file_of_a_streamed_set_is_named(tmp_path, streamed):
+    data = Folder(write_folder(tmp_path, {"a.png": encode(noise(9, 9)), "b.png": encode(noise(9, 9))}))
+    (tmp_path / "b.png").unlink()
+    with pytest.raises(ValueError, match=r"^'b.png' in '.*' cannot be read: No such file"):
+        data.content_hash("train")
+
+
+def test_what_was_found_is_said(pets, capsys):
+    data = Folder(pets)
+    data.setup("fit")
+    count = data.num_images("train")
+    assert capsys.readouterr().out == f"{data.name}: {count} training images of {data.num_classes} classes\n"

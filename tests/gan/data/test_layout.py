@@ -33,6 +33,7 @@ LAYOUTS = {
         ("cat", "dog"),
     ),
     "names of validation splits": (["Train/1.png", "valid/1.png"], {"train": [0], "val": [0]}, ()),
+    "names of other splits": (["training/1.png", "Testing/1.png"], {"train": [0], "test": [0]}, ()),
     "a test split alone": (["test/a/1.png", "test/b/1.png"], {"test": [0, 1]}, ("a", "b")),
     "loose images beside folders": (["1.png", "cat/1.png", "dog/1.png"], {"train": [0, 0, 0]}, ()),
     "a class called train": (["car/1.png", "train/1.png"], {"train": [0, 1]}, ("car", "train")),

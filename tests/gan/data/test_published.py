@@ -207,3 +207,18 @@ def test_what_networks_are_built_from_needs_no_files(tmp_path, dataset, facts, f
     data = dataset(str(tmp_path))
     assert (data.image_size, data.channels, data.num_classes, data.name) == facts
     assert data.flip is flip
+
+
+@pytest.mark.parametrize("content", [b"<html>", b"\x1f\x8b\x08\x00", b""])
+def test_files_that_are_none_of_the_set_s_are_one_line(tmp_path, content):
+    names = [f"{split}-{what}" for split in ("train", "t10k") for what in ("images-idx3-ubyte", "labels-idx1-ubyte")]
+    write_folder(tmp_path / "MNIST/raw", dict.fromkeys(names, content))
+    with pytest.raises(FileNotFoundError, match=r"^MNIST is not in root '.*' \(.+\); put the files from ") as error:
+        MNIST(str(tmp_path)).setup("fit")
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_set_s_own_files_come_before_images(tmp_path):
+    write_mnist(tmp_path, "MNIST")
+    write_folder(tmp_path, {"train/other/1.png": encode(noise(9, 9))})
+    assert MNIST(str(tmp_path)).num_images("train") == 5

@@ -30,15 +30,16 @@ def test_goes_on_after_an_interruption():
 
 
 def test_begins_anew_with_another_metric():
-    before, after = Collapse("is", factor=2, patience=2), Collapse(factor=2, patience=2)
-    verdicts(before, 50, 100)
+    before, after = Collapse("fd_digits", factor=2, patience=2), Collapse(factor=2, patience=2)
+    for distance in 50, 100:
+        before.has_come({"fd_digits": distance})
     after.load_state_dict(before.state_dict())
     assert verdicts(after, 100, 150) == [False, False]
 
 
 def test_refuses_what_makes_no_sense():
-    for name in "kid", "kd_digits":
-        with pytest.raises(ValueError, match=f"metric must be one that is never negative, got '{name}'"):
+    for name in "kid", "kd_digits", "is", "recall_digits":
+        with pytest.raises(ValueError, match=f"metric must be fid or fd_<network>, got '{name}'"):
             Collapse(name)
     with pytest.raises(ValueError, match="factor must be above 1, got 1"):
         Collapse(factor=1)

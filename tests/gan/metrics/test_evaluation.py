@@ -88,7 +88,7 @@ PROTOCOL = {
     "scores": "Frechet, InceptionScore(splits=3)",
     "features": "corners",
     "resize": "the network's own",
-    "reference": "noise/train",
+    "reference": "noise/train 32x32x1",
     "reference_images": 50,
     "samples": 20,
     "source": "raw weights",
@@ -175,7 +175,7 @@ def test_validate_repeats_the_number_of_the_training_to_the_last_digit(tmp_path,
 
 def test_test_compares_with_the_test_split(capsys):
     make_trainer(make_evaluation()).test(make_gan(), datamodule=Noise(), verbose=False)
-    assert "reference noise/test; reference_images 25;" in capsys.readouterr().out
+    assert "reference noise/test 32x32x1; reference_images 25;" in capsys.readouterr().out
 
 
 def test_scores_the_modules_samples(tmp_path):
@@ -223,7 +223,8 @@ def test_validate_scores_a_folder(tmp_path, capsys):
     trainer.validate(make_gan(), datamodule=Noise(), verbose=False)
     assert float(trainer.callback_metrics["fd_corners"]) == pytest.approx(0, abs=1e-9)
     out = capsys.readouterr().out
-    assert f"samples 50; source {tmp_path}/samples; seed None; normalization unknown; precision features float32" in out
+    source = f"samples 50; source {tmp_path}/samples, made to fit; seed None"
+    assert f"{source}; normalization unknown; precision features float32" in out
 
 
 def test_two_processes_score_a_folder_of_several_splits(tmp_path):

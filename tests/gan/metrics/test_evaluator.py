@@ -31,7 +31,8 @@ def scores():
 
 def make(network=None, which=None):
     evaluator = Evaluator(network or Corners(), scores() if which is None else which)
-    evaluator.check(torch.zeros(1, *SHAPE, dtype=torch.uint8), num_samples=1000, num_reference=1000)
+    evaluator.prepare(torch.zeros(1, *SHAPE, dtype=torch.uint8))
+    evaluator.check(num_samples=1000, num_reference=1000)
     return evaluator
 
 

@@ -39,15 +39,15 @@ def test_balls_on_a_line():
 def test_precision_and_recall_on_a_line():
     # 0.5 and 4 lie in real balls; the fakes' balls [-3, 4], [0.5, 7.5] and [4, 36] hold all real points
     got = compute(PrecisionRecall(neighbors=1), on_a_line(0.5, 4, 20), on_a_line(0, 1, 3, 7))
-    assert got == pytest.approx({"precision": 2 / 3, "recall": 1})
+    assert got == pytest.approx({"precision_inception": 2 / 3, "recall_inception": 1})
 
 
 def test_density_and_coverage_on_a_line():
     # Real balls [-1, 1], [0, 2], [1, 5], [3, 11]: 0.5 lies in two, 4 in two, 20 in none; all hold one
     got = compute(DensityCoverage(neighbors=1), on_a_line(0.5, 4, 20), on_a_line(0, 1, 3, 7))
-    assert got == pytest.approx({"density": 4 / 3, "coverage": 1})
+    assert got == pytest.approx({"density_inception": 4 / 3, "coverage_inception": 1})
     got = compute(DensityCoverage(neighbors=1), on_a_line(-0.5, 20), on_a_line(0, 1, 3, 7))
-    assert got == pytest.approx({"density": 1 / 2, "coverage": 1 / 4})
+    assert got == pytest.approx({"density_inception": 1 / 2, "coverage_inception": 1 / 4})
 
 
 @pytest.mark.parametrize("score", [PrecisionRecall(), DensityCoverage()])
@@ -60,7 +60,7 @@ def test_where_all_features_lie_does_not_matter(score):
 def test_equal_sets_are_perfect_and_distant_ones_worthless(score):
     x = features(50)
     equal, distant = compute(score, x, x.flip(0)), compute(score, x, x + 1000)
-    for name in ("recall", "precision", "coverage"):
+    for name in ("recall_inception", "precision_inception", "coverage_inception"):
         assert equal.get(name, 1) == 1
     assert set(distant.values()) == {0}
 
@@ -70,8 +70,8 @@ def test_copies_of_an_image_are_at_no_distance(shift):
     """Balls of radius 0: they hold the copies in their rims, which count in precision and recall alone."""
     x = features(40, 64, shift=shift)
     fake, real = x.repeat(3, 1).flip(0), x.repeat(5, 1)
-    assert compute(PrecisionRecall(neighbors=2), fake, real) == {"precision": 1, "recall": 1}
-    assert compute(DensityCoverage(neighbors=2), fake, real) == {"density": 0, "coverage": 0}
+    assert compute(PrecisionRecall(neighbors=2), fake, real) == {"precision_inception": 1, "recall_inception": 1}
+    assert compute(DensityCoverage(neighbors=2), fake, real) == {"density_inception": 0, "coverage_inception": 0}
 
 
 def by_differences(fake, real, k):
@@ -84,10 +84,10 @@ def by_differences(fake, real, k):
     between, of_real, of_fake = (distances(*pair) for pair in ((fake, real), (real, real), (fake, fake)))
     radii, others = (each.kthvalue(k + 1, dim=1).values for each in (of_real, of_fake))
     return {
-        "precision": (between <= radii).any(1).double().mean().item(),
-        "recall": (others >= between.T).any(1).double().mean().item(),
-        "density": (between < radii).sum(1).double().mean().item() / k,
-        "coverage": (between.min(0).values < radii).double().mean().item(),
+        "precision_inception": (between <= radii).any(1).double().mean().item(),
+        "recall_inception": (others >= between.T).any(1).double().mean().item(),
+        "density_inception": (between < radii).sum(1).double().mean().item() / k,
+        "coverage_inception": (between.min(0).values < radii).double().mean().item(),
     }
 
 
@@ -128,7 +128,7 @@ def test_images_between_their_neighbours_lie_in_three_balls():
     """Each with neighbours at 1 and -2 on a line of its own: radii 2, 3 and 3, the image itself at 0."""
     x, way = features(40, 64), 0.05 * features(40, 64, seed=1)
     got = compute(DensityCoverage(neighbors=2), x, torch.cat([x, x + way, x - 2 * way]))
-    assert got == {"density": 3 / 2, "coverage": 1}
+    assert got == {"density_inception": 3 / 2, "coverage_inception": 1}
 
 
 def test_density_and_coverage_are_those_of_their_authors():
@@ -136,7 +136,10 @@ def test_density_and_coverage_are_those_of_their_authors():
     fake, real = features(200, 8, shift=0.3).double(), features(150, 8, seed=1).double()
     radii = torch.cdist(real, real).kthvalue(6, dim=1).values
     inside = torch.cdist(fake, real) < radii
-    expected = {"density": inside.double().sum(1).mean() / 5, "coverage": inside.any(0).double().mean()}
+    expected = {
+        "density_inception": inside.double().sum(1).mean() / 5,
+        "coverage_inception": inside.any(0).double().mean(),
+    }
     assert compute(DensityCoverage(), fake, real) == pytest.approx({k: float(v) for k, v in expected.items()})
 
 
@@ -148,9 +151,9 @@ def test_equals_torch_fidelity(monkeypatch, block):
         fake, real, prc_neighborhood=3, prc_batch_size=1000, save_cpu_ram=False, verbose=False
     )
     got = compute(PrecisionRecall(), fake, real)
-    assert 0.2 < got["precision"] < 0.9
-    assert got["precision"] == pytest.approx(expected["precision"], abs=1e-7)
-    assert got["recall"] == pytest.approx(expected["recall"], abs=1e-7)
+    assert 0.2 < got["precision_inception"] < 0.9
+    assert got["precision_inception"] == pytest.approx(expected["precision"], abs=1e-7)
+    assert got["recall_inception"] == pytest.approx(expected["recall"], abs=1e-7)
 
 
 def test_are_named_after_any_other_network():
