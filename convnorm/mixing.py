@@ -66,7 +66,8 @@ def _groups(taps: Tensor, plan: Plan) -> Iterator[tuple[slice, Block]]:
     for block in plan.blocks:
         together = max(1, KERNELS_AT_ONCE // (len(block.frequency) * taps[0].numel()))
         for kernels in block.kernels.split(together):
-            yield slice(first, first := first + len(kernels)), block._replace(kernels=kernels)
+            part = Block(block.analysis, kernels, block.synthesis, block.frequency)
+            yield slice(first, first := first + len(kernels)), part
 
 
 def _group(u: Tensor, taps: Tensor, v: Tensor, block: Block) -> Tensor:
