@@ -207,7 +207,10 @@ class CLI(LightningCLI):
         self._interruption = Interruption()
         callbacks = [*self._callbacks(config), self._interruption]  # after the evaluation, which gives way to a signal
         with self._discarding_what_never_began():
-            return self._instantiate_trainer({**settings, **kwargs}, callbacks)
+            trainer = self._instantiate_trainer({**settings, **kwargs}, callbacks)
+        made: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        made.sort(key=lambda each: not isinstance(each, SaveConfig))  # it comes before what takes long
+        return trainer
 
     def _callbacks(self, config: Any) -> list[Callback]:
         """Return the callbacks that show, score and draw, as the subcommand and the configuration ask for."""

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 # Pillow picks the reader by content. Only these: its EPS reader, for one, would start another program.
-_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # tags of TIFF
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # tags of TIFF
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _as_mode(image: "Image.Image", mode: str) -> "Image.Image":
 
 
 def _check_tiff(image: "Image.Image") -> None:
-    """Refuse what Pillow passes on as other 16-bit pixels than it is."""
+    """Refuse what Pillow passes on unchanged, as if it were plain 16-bit pixels."""
     tags = getattr(image, "tag_v2", {})
     bits, white_is_zero = tags.get(_BITS_PER_SAMPLE, (16,)), tags.get(_PHOTOMETRIC) == 0
     if white_is_zero or bits == (12,):

@@ -20,9 +20,10 @@ from training import forked, limit_files, together
 
 import gan
 from gan import cli
+from gan.callbacks import SampleGrid
 from gan.data import Digits, Folder
 from gan.module import GAN
-from gan.runs import checkpoints
+from gan.runs import checkpoints, run_folder
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = str(ROOT / "configs" / "quickstart.yaml")
@@ -687,3 +688,14 @@ def test_a_signal_leaves_no_half_of_a_sample(train, monkeypatch, tmp_path):
     with pytest.raises(SystemExit):
         train("predict", *small("--ckpt_path=last", "--samples.path=written")[1:])
     assert not list((tmp_path / "written").iterdir())
+
+
+def test_the_configuration_is_there_before_what_takes_long(train, monkeypatch):
+    there = []
+
+    def look(self, trainer, module):
+        there.append((run_folder(trainer) / "config.yaml").exists())
+
+    monkeypatch.setattr(SampleGrid, "on_train_start", look)
+    train(*small("--trainer.max_steps=1"))
+    assert there == [True]
