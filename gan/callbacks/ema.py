@@ -62,8 +62,8 @@ class EMA(Callback):
         assert average is not None
         decay = 0.5 ** (module.generator_batch_size / self.half_life_images)
         torch._foreach_lerp_(list(average.parameters()), list(module.generator.parameters()), 1 - decay)
-        if copied := [name for name, _ in average.named_buffers() if "parametrizations." not in name]:
-            ours, theirs = dict(average.named_buffers()), dict(module.generator.named_buffers())
+        ours, theirs = dict(average.named_buffers()), dict(module.generator.named_buffers())
+        if copied := [name for name in ours if "parametrizations." not in name]:
             torch._foreach_copy_([ours[name] for name in copied], [theirs[name] for name in copied])
         with torch.autocast(module.device.type, enabled=False):
             _update_parametrizations(average)
