@@ -8,7 +8,7 @@ import signal
 gc.disable()
 # Until there is something to finish, Ctrl-C ends the process as it is: not in a traceback through those imports.
 interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
-from gan.cli import main  # noqa: E402
+from gan.cli.entry import main  # noqa: E402
 
 signal.signal(signal.SIGINT, interrupt)
 gc.freeze()

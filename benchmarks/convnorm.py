@@ -26,7 +26,7 @@ from torch.nn.utils import parametrizations
 
 from benchmarks.processes import alone
 from convnorm import ConvNorm, conv_norm, convert
-from gan.allocator import keep_freed_memory
+from gan.cli.machine import keep_freed_memory
 from gan.networks import DCGANDiscriminator, SNGANCNNDiscriminator, SNGANResNetDiscriminator
 
 NETWORKS = {"SNGAN-CNN": SNGANCNNDiscriminator, "DCGAN": DCGANDiscriminator, "SNGAN-ResNet": SNGANResNetDiscriminator}

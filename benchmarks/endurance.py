@@ -14,8 +14,9 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from gan import cli
-from gan.runs import CHECKPOINTS, run_folder
+from gan.cli.entry import main as run_command_line
+from gan.runs.folder import CHECKPOINTS
+from gan.runs.logger import run_folder
 
 CONFIG = """
 experiment: endurance
@@ -38,7 +39,7 @@ model:
   loss: Hinge
 data: {{class_path: gan.data.Digits, init_args: {{batch_size: 4}}}}
 metrics:
-  class_path: gan.metrics.Evaluation
+  class_path: gan.callbacks.Evaluation
   init_args: {{features: gan.metrics.DigitsClassifier, num_samples: 70, every_n_steps: 200, batch_size: 70}}
 """
 
@@ -88,7 +89,7 @@ def main() -> None:
         config = Path(folder, "config.yaml")
         config.write_text(CONFIG.format(steps=steps, every=max(1, steps // 20)))
         sys.argv = ["train.py", "fit", "--config", str(config), f"--trainer.default_root_dir={folder}/runs"]
-        cli.main()
+        run_command_line()
 
 
 if __name__ == "__main__":

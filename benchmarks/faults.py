@@ -24,8 +24,9 @@ from typing import Any
 
 import torch
 
-from gan import cli
-from gan.runs import checkpoints, find_checkpoint, read_checkpoint
+from gan.cli.entry import main as run_command_line
+from gan.runs.checkpoints import find_checkpoint, read_checkpoint
+from gan.runs.folder import checkpoints
 
 CONFIG = """
 experiment: faults
@@ -47,7 +48,7 @@ model:
   loss: Hinge
 data: {{class_path: gan.data.Digits, init_args: {{batch_size: 16}}}}
 metrics:
-  class_path: gan.metrics.Evaluation
+  class_path: gan.callbacks.Evaluation
   init_args: {{features: gan.metrics.DigitsClassifier, num_samples: 70, every_n_steps: 20, batch_size: 20}}
 """
 TIMED = "images_per_second", "evaluation_seconds", "evaluation_share"
@@ -77,7 +78,7 @@ def train(root: Path, config: Path, *arguments: str) -> None:
     log = os.open(root.with_suffix(".log"), os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     os.dup2(log, 1), os.dup2(log, 2)
     sys.argv = ["train.py", "fit", "--config", str(config), f"--trainer.default_root_dir={root}", *arguments]
-    cli.main()
+    run_command_line()
 
 
 def newest(root: Path) -> Path | None:

@@ -19,12 +19,12 @@ from torch.utils.data import Dataset
 from torch_fidelity import calculate_metrics
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
+from gan.callbacks.evaluation_plan import default_plan
 from gan.metrics import BFloat16, Frechet, InceptionScore, InceptionV3
 from gan.metrics.evaluator import Evaluator
 from gan.metrics.exactness import exact_inference
 from gan.metrics.features import FeatureNetwork
 from gan.metrics.image_set import sampled
-from gan.metrics.plan import default_plan
 
 
 class Images(Dataset[Tensor]):

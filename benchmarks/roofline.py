@@ -21,10 +21,9 @@ import yaml
 from torch import Tensor, nn
 
 from benchmarks.training import BATCH, CONFIGS, NETWORKS
-from gan.allocator import keep_freed_memory
-from gan.description import build
+from gan.cli.machine import fastest_precision, keep_freed_memory
 from gan.networks import Discriminator, Generator
-from gan.precision import fastest_precision
+from gan.runs.description import build
 
 LAYERS = nn.Conv2d, nn.ConvTranspose2d, nn.Linear
 USUAL = "fp32, contiguous"

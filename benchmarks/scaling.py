@@ -28,9 +28,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from benchmarks.training import BATCH, CONFIGS, RandomImages, operations
+from gan.distributed import average_gradients
 from gan.networks import SNGANCNNDiscriminator, SNGANCNNGenerator, SNGANResNetDiscriminator, SNGANResNetGenerator
 from gan.norms import NormSite
-from gan.strategy import average_gradients
 
 STEPS, EVERY = 20, 5
 

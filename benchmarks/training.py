@@ -11,7 +11,7 @@ Three contenders, on the shipped CIFAR-10 configurations with random images:
 
 They and the norms take turns, in a new process for every turn: what a process finds of the machine stays with it. So
 the first two, which are to be alike, share theirs, and keep the memory that they free, as train.py does
-(`gan.allocator`); the third has its own.
+(`gan.cli.machine`); the third has its own.
 
 A step is a generator step with its `discriminator_steps` updates. Printed are the medians over the rounds in
 milliseconds, with the quartiles; train.py's (real) images a second, and relative to the first norm's; its utilization:
@@ -40,15 +40,14 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.processes import alone
-from gan.allocator import keep_freed_memory
-from gan.cli import CLI
+from gan.cli.command import CLI
+from gan.cli.machine import fastest_precision, keep_freed_memory
 from gan.data import ImageData
 from gan.data.decode import Frame
 from gan.data.sources import MemorySource
-from gan.description import build
 from gan.module import GAN
 from gan.networks import Discriminator, Generator
-from gan.precision import fastest_precision
+from gan.runs.description import build
 
 BATCH = 64
 CONFIGS = Path(__file__).parent.parent / "configs"

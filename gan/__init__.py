@@ -19,6 +19,6 @@ def load(run_or_checkpoint: str | Path) -> "GAN":
         ValueError: if the file is not a whole checkpoint of this framework.
     """
     from gan.module import GAN  # imported late: `import gan.networks` should not wait for Lightning
-    from gan.runs import find_checkpoint, read_checkpoint
+    from gan.runs.checkpoints import find_checkpoint, read_checkpoint
 
     return GAN.from_checkpoint(read_checkpoint(find_checkpoint(run_or_checkpoint)))

@@ -7,7 +7,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan.strategy import sum_over_processes
+from gan.distributed import sum_over_processes
 
 
 class BatchNorm(nn.BatchNorm2d):

@@ -9,18 +9,19 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gan.checks import check_at_least
-from gan.compiler import compile_network
-from gan.device import send
+from gan.distributed import average_gradients
 from gan.images import to_float
+from gan.inference import Pair
 from gan.losses import Loss, Penalty
 from gan.networks import Discriminator, Generator
 from gan.norms import Norm
-from gan.optimizers import LinearDecay, Optimizer, Saved, adam, check_states, make_optimizer, settings_of
-from gan.pair import Pair
 from gan.randomness import Stream, integers, normal, rng, seed_torch, uniform
-from gan.runs import Protocol, RunLogger
-from gan.strategy import GANStrategy, average_gradients
-from gan.watch import Watch
+from gan.runs.logger import ProtocolFields, RunLogger
+from gan.training.compilation import compile_network
+from gan.training.health import Watch
+from gan.training.optimizers import LinearDecay, Optimizer, Saved, adam, check_states, make_optimizer, settings_of
+from gan.training.strategy import GANStrategy
+from gan.transfer import send
 
 Losses = tuple[Tensor, dict[str, Tensor]]  # what a network minimizes, and what there is to watch
 
@@ -275,7 +276,7 @@ class GAN(Pair):
                 f"{self.trainer.world_size}"
             )
         if started > 1 and not isinstance(self.trainer.strategy, GANStrategy):
-            raise ValueError("several processes need trainer.strategy=gan.strategy.GANStrategy")
+            raise ValueError("several processes need trainer.strategy=gan.training.strategy.GANStrategy")
 
     def _check_limits(self) -> None:
         if self.trainer.max_steps < 1:
@@ -350,7 +351,7 @@ class GAN(Pair):
         self._loaded_optimizers = checkpoint["gan"].get("optimizers")
         self._loaded_states = [Saved.of(states) for states in checkpoint.get("optimizer_states", [])]
 
-    def publish(self, values: dict[str, float], protocol: Protocol | None = None) -> None:
+    def publish(self, values: dict[str, float], protocol: ProtocolFields | None = None) -> None:
         """Log values under the generator step, and show them to callbacks that watch `trainer.callback_metrics`.
 
         Args:

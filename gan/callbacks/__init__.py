@@ -1,19 +1,23 @@
 """What happens beside the training step; every callback counts generator steps."""
 
 from gan.callbacks.checkpoint import AtomicCheckpointIO, Checkpoint
+from gan.callbacks.collapse import Collapse
 from gan.callbacks.ema import EMA
+from gan.callbacks.evaluation import Evaluation
 from gan.callbacks.interruption import Interruption
 from gan.callbacks.monitor import Monitor
+from gan.callbacks.operator_norms import OperatorNorms
 from gan.callbacks.pictures import Pictures
 from gan.callbacks.progress import Progress
-from gan.callbacks.samples import SampleGrid
-from gan.callbacks.spectra import OperatorNorms
-from gan.callbacks.writer import SampleWriter
+from gan.callbacks.sample_grid import SampleGrid
+from gan.callbacks.sample_writer import SampleWriter
 
 __all__ = [
     "EMA",
     "AtomicCheckpointIO",
     "Checkpoint",
+    "Collapse",
+    "Evaluation",
     "Interruption",
     "Monitor",
     "OperatorNorms",

@@ -9,10 +9,12 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint as LightningCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 
-from gan.atomic import remove_unfinished, save_tensors, write_atomically
 from gan.checks import check_at_least
 from gan.module import GAN
-from gan.runs import CHECKPOINTS, SAMPLES, checkpoint_path, checkpoints, read_checkpoint, run_folder
+from gan.runs.checkpoints import read_checkpoint
+from gan.runs.files import remove_unfinished, save_tensors, write_atomically
+from gan.runs.folder import CHECKPOINTS, SAMPLES, checkpoint_path, checkpoints
+from gan.runs.logger import run_folder
 
 
 class Checkpoint(LightningCheckpoint):
@@ -46,7 +48,7 @@ class Checkpoint(LightningCheckpoint):
         self._at = None
         if stage == "fit" and run_folder(trainer) is None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             raise ValueError(
-                "Checkpoint: without a gan.runs.RunLogger there is no folder to save in; "
+                "Checkpoint: without a gan.runs.logger.RunLogger there is no folder to save in; "
                 "trainer.enable_checkpointing=false trains without"
             )
 

@@ -14,7 +14,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from gan.module import GAN
-from gan.watch import Watch
+from gan.training.health import Watch
 
 _NOTICE = b"\nsignal received: saving and stopping (a second Ctrl-C stops at once)\n"
 # A terminal's Ctrl-C reaches the processes of torchrun twice, once through torchrun: that is no second Ctrl-C.
@@ -24,7 +24,7 @@ _SECONDS_OF_ONE_SIGNAL = 0.5
 class Interruption(Callback):
     """Ends a training in good order on SIGTERM and Ctrl-C, in all processes if one of them gets the signal.
 
-    The step is finished and a checkpoint saved (on a GPU up to ten steps later, see `gan.watch`). Before the first
+    The step is finished and a checkpoint saved (on a GPU up to ten steps later). Before the first
     step, and in anything but `fit`, there is nothing to save: the process leaves at once, as it does on a second
     Ctrl-C. Under SLURM the signal that asks for requeueing does the same, and requeues the job.
 

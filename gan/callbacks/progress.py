@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as RichProgress
 
 from gan.module import GAN
-from gan.runs import run_folder
+from gan.runs.logger import run_folder
 
 SECONDS_BETWEEN_UPDATES = 0.5
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from gan.data.decode import Frame
-from gan.data.module import ImageData
+from gan.data.image_data import ImageData
 from gan.data.sources import ArraySource
 
 

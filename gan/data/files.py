@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from gan.data.decode import SUFFIXES
-from gan.runs import is_run
+from gan.runs.folder import is_run
 
 MAX_FILE_BYTES = 2**28
 _ABSOLUTE = re.compile(r"([A-Za-z]:)?/")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from gan.data.decode import Frame
 from gan.data.files import open_files
+from gan.data.image_data import ImageData
 from gan.data.layout import read_layout
-from gan.data.module import ImageData
 from gan.data.sources import FileSource
 
 

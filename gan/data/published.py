@@ -13,7 +13,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from gan.data.decode import Frame
 from gan.data.files import FolderFiles
 from gan.data.folder import ImageTree
-from gan.data.module import ImageData
+from gan.data.image_data import ImageData
 from gan.data.sources import ArraySource, FileSource, Source
 
 

@@ -1,8 +1,6 @@
 """Scores of generated images, and how they were made."""
 
-from gan.metrics.collapse import Collapse
 from gan.metrics.digits import DigitsClassifier
-from gan.metrics.evaluation import Evaluation
 from gan.metrics.features import BFloat16, FeatureNetwork
 from gan.metrics.fidelity import TorchFidelity
 from gan.metrics.frechet import Frechet
@@ -14,10 +12,8 @@ from gan.metrics.score import Score
 
 __all__ = [
     "BFloat16",
-    "Collapse",
     "DensityCoverage",
     "DigitsClassifier",
-    "Evaluation",
     "FeatureNetwork",
     "Frechet",
     "InceptionScore",

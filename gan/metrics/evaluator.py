@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from gan.distributed import all_reduce, any_process, is_first_of_node, process_group
 from gan.metrics.features import Features, checked, name_of, precision_of, resize_of, weights_hash_of
 from gan.metrics.image_set import ImageSet
 from gan.metrics.inception import InceptionV3
-from gan.metrics.process import all_reduce, any_process, is_first_of_node, process_group
 from gan.metrics.reference import cache_file, load, save
 from gan.metrics.score import PAPER, Score
 from gan.metrics.statistics import Batch, Collected, Statistics

@@ -7,7 +7,7 @@ from functools import partial
 from torch import Tensor
 
 from gan.data import Folder, ImageData
-from gan.metrics.process import my_blocks
+from gan.distributed import my_blocks
 
 Blocks = Iterator[tuple[int, Tensor]]
 

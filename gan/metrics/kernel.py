@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from gan.checks import check_at_least
-from gan.metrics.bank import FeatureBank
-from gan.metrics.process import all_reduce, process_group
+from gan.distributed import all_reduce, process_group
+from gan.metrics.feature_bank import FeatureBank
 from gan.metrics.score import PAPER, Score
 from gan.metrics.statistics import Batch, Sums
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
 
-from gan.atomic import save_tensors, write_atomically
 from gan.metrics.content import content_hash
 from gan.metrics.protocol import package_versions
 from gan.metrics.statistics import Sums
+from gan.runs.files import save_tensors, write_atomically
 
 FORMAT = 3  # to be raised when the meaning of what is stored changes
 FOLDER_VARIABLE = "CONVNORM_GAN_CACHE"

@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torch.distributed as dist
+from small_trainings import together
 from torch import Tensor, nn
-from training import together
 
 from gan.batch_norm import BatchNorm
 

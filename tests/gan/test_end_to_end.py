@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import gan
-from gan.runs import checkpoints, read_checkpoint
+from gan.runs.checkpoints import read_checkpoint
+from gan.runs.folder import checkpoints
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +37,7 @@ model:
   loss: Hinge
 data: {class_path: gan.data.Digits, init_args: {batch_size: 16}}
 metrics:
-  class_path: gan.metrics.Evaluation
+  class_path: gan.callbacks.Evaluation
   init_args: {features: gan.metrics.DigitsClassifier, num_samples: 70, every_n_steps: 20, batch_size: 20}
 """
 

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Callback
+from small_trainings import differences, fit, small_gan, small_networks
 from torch import nn
 from torch.nn import functional as F
-from training import differences, fit, small_gan, small_networks
 
-from gan.callbacks.spectra import operator_norms
+from gan.callbacks.operator_norms import operator_norms
 from gan.data import Digits
 from gan.images import to_float, to_uint8
 from gan.losses import R1, WGANGP, Hinge, Loss, NonSaturating
 from gan.module import GAN
 from gan.networks import DCGANDiscriminator
 from gan.norms import Batch, ConditionalBatch, Conv, Layer, Spectral, normalize
-from gan.optimizers import LinearDecay
+from gan.training.optimizers import LinearDecay
 
 
 def sgd(parameters):

@@ -3,8 +3,8 @@ from itertools import product
 
 import pytest
 import torch
+from small_trainings import small_networks
 from torch import nn
-from training import small_networks
 
 from convnorm import ConvNorm
 from gan.losses import Hinge

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from small_trainings import fit, small_gan
 from test_norms import COMBINATIONS, name
-from training import fit, small_gan
 
 from gan.norms import Batch, Spectral
 

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning import Callback
+from small_trainings import ARCHITECTURES, fit, small_gan
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from training import ARCHITECTURES, fit, small_gan
 
 from gan.callbacks import EMA, Monitor
 from gan.losses import R1
 from gan.norms import Batch, Conv, Spectral
-from gan.runs import RunLogger
-from gan.watch import STEPS_BETWEEN_LOOKS, Watch
+from gan.runs.logger import RunLogger
+from gan.training.health import STEPS_BETWEEN_LOOKS, Watch
 
 aten = torch.ops.aten
 BY_OPERATION = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal, aten._unique2, aten.lift_fresh}

@@ -8,7 +8,7 @@ import torch
 from image_files import encode, noise, write_folder, write_zip
 from sklearn.datasets import load_digits
 
-from gan.data import Digits, Folder, module
+from gan.data import Digits, Folder, image_data
 from gan.data.loaders import MemoryLoader, StreamLoader
 from gan.data.order import Order
 
@@ -16,7 +16,7 @@ from gan.data.order import Order
 @pytest.fixture
 def streamed(monkeypatch):
     """No set is small enough for memory."""
-    monkeypatch.setattr(module, "MAX_ENCODED_BYTES", 0)
+    monkeypatch.setattr(image_data, "MAX_ENCODED_BYTES", 0)
 
 
 def attach(data, step=0, rank=0, world_size=1, discriminator_steps=2):

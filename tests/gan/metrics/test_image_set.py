@@ -3,15 +3,15 @@ import pytest
 import torch
 from PIL import Image
 
+from gan import distributed
 from gan.data import MNIST
-from gan.metrics import process
 from gan.metrics.image_set import images_of, joined, sampled, split_of, stored
 
 IMAGES = torch.arange(23, dtype=torch.uint8).view(-1, 1, 1, 1)
 
 
 def run_as(monkeypatch, rank, world_size):
-    monkeypatch.setattr(process, "process_group", lambda: (rank, world_size))
+    monkeypatch.setattr(distributed, "process_group", lambda: (rank, world_size))
 
 
 def flatten(image_set):

@@ -4,7 +4,7 @@ import torch
 from fakes import statistics_of
 from torch_fidelity.metric_kid import kid_features_to_metric
 
-from gan.metrics.bank import FeatureBank
+from gan.metrics.feature_bank import FeatureBank
 from gan.metrics.kernel import KernelDistance, polynomial_kernel, squared_mmd
 from gan.metrics.statistics import Batch
 

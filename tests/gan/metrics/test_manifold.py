@@ -4,7 +4,7 @@ from fakes import statistics_of
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from gan.metrics import manifold
-from gan.metrics.bank import FeatureBank
+from gan.metrics.feature_bank import FeatureBank
 from gan.metrics.manifold import DensityCoverage, PrecisionRecall, ball_radii, nearest_distance, num_containing_balls
 from gan.metrics.statistics import Batch
 

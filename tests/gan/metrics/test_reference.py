@@ -2,7 +2,7 @@ import threading
 
 import pytest
 import torch
-from training import forked, limit_files
+from small_trainings import forked, limit_files
 
 from gan.metrics import reference
 from gan.metrics.frechet import Gaussian

@@ -1,0 +1,99 @@
+"""The operator norms of the layers, so that one can watch what a normalization does."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+import convnorm
+from convnorm.modules import is_hooked
+from convnorm.spectra import operator_norm
+from gan.checks import check_at_least
+from gan.metrics.exactness import exact_inference
+from gan.module import GAN
+from gan.networks.evaluation_mode import evaluating
+
+WATCHED = nn.Linear, nn.Conv2d, nn.ConvTranspose2d, convnorm.ConvNorm
+
+
+class OperatorNorms(Callback):
+    """Logs the exact operator norm of every layer as it acts, `operator_norm/<network>/<layer>`, every n steps.
+
+    Layers are linear ones and convolutions that are called as such: not those within `nn.MultiheadAttention`, say, nor
+    those with the hooks of `torch.nn.utils.spectral_norm`, `weight_norm` or `prune`.
+
+    Args:
+        every_n_steps: Generator steps between two measurements. The first is made before training.
+    """
+
+    def __init__(self, every_n_steps: int = 1000) -> None:
+        check_at_least(1, "OperatorNorms: ", every_n_steps=every_n_steps)
+        self.every_n_steps = every_n_steps
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure the untrained networks."""
+        if trainer.ckpt_path is None:
+            self._publish(pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Measure, every n steps."""
+        if trainer.global_step % self.every_n_steps == 0:
+            self._publish(pl_module)
+
+    def _publish(self, module: LightningModule) -> None:
+        assert isinstance(module, GAN)
+        size, channels = module.generator.image_size, module.generator.channels
+        z = torch.zeros(1, module.generator.latent_dim, device=module.device, dtype=module.weights_dtype)
+        image = torch.zeros(1, channels, size, size, device=module.device, dtype=module.weights_dtype)
+        with exact_inference(module.device.type):  # cuDNN's TF32 would show in the fourth digit
+            norms = {
+                f"operator_norm/{network}/{name}": value
+                for network, x in (("generator", z), ("discriminator", image))
+                for name, value in operator_norms(getattr(module, network), x)
+            }
+        module.publish(norms)
+
+
+@torch.no_grad()
+def operator_norms(network: nn.Module, x: Tensor) -> Iterator[tuple[str, float]]:
+    """Yield the name and the operator norm of every linear layer and convolution, for inputs of the shape of `x`.
+
+    Those that are not called in evaluation mode see no inputs, and are left out.
+    """
+    sizes = _input_sizes(network, x)
+    for name, layer in _layers(network):
+        if name in sizes:
+            yield name, float(operator_norm(layer, sizes[name]))
+
+
+def _layers(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    for name, child in network.named_children():
+        if isinstance(child, WATCHED):
+            if not is_hooked(child):  # operator_norm refuses it, which is no reason to end a training
+                yield prefix + name, child
+        else:
+            yield from _layers(child, f"{prefix}{name}.")
+
+
+def _input_sizes(network: nn.Module, x: Tensor) -> dict[str, tuple[int, ...]]:
+    """Return the height and width of what each layer sees, by a look at a forward pass in evaluation mode.
+
+    Not through `__call__`, which may be compiled.
+    """
+    sizes: dict[str, tuple[int, ...]] = {}
+
+    def look(name: str) -> Any:
+        return lambda layer, inputs, named: sizes.update({name: tuple([*inputs, *named.values()][0].shape[2:])})
+
+    hooks = [layer.register_forward_pre_hook(look(name), with_kwargs=True) for name, layer in _layers(network)]
+    try:
+        with evaluating(network):
+            network.forward(x, torch.zeros(1, dtype=torch.long, device=x.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sizes

@@ -1,0 +1,97 @@
+"""Grids of samples from fixed noise, so that one sees the generator learn."""
+
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
+
+from gan.checks import check_at_least
+from gan.module import GAN
+from gan.networks import Generator
+from gan.runs.files import write_atomically
+from gan.runs.folder import SAMPLES
+from gan.runs.logger import run_folder
+
+
+class SampleGrid(Callback):
+    """Writes a grid of samples to `samples/step_*.png` in the run's folder, and to TensorBoard.
+
+    The noise is that of the first samples of the run's stream, so every grid shows the same latent vectors. With a
+    conditional generator each column is one class.
+
+    Args:
+        every_n_steps: Generator steps between two grids. The first is drawn before training.
+        rows: Rows of the grid.
+        columns: Columns of the grid.
+    """
+
+    def __init__(self, every_n_steps: int = 1000, rows: int = 8, columns: int = 8) -> None:
+        check_at_least(1, "SampleGrid: ", every_n_steps=every_n_steps, rows=rows, columns=columns)
+        self.every_n_steps, self.rows, self.columns = every_n_steps, rows, columns
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the grid of the untrained generator."""
+        if trainer.ckpt_path is None:
+            self._write(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Draw a grid, every n steps and at `max_steps`."""
+        if trainer.global_step % self.every_n_steps == 0 or trainer.global_step == trainer.max_steps:
+            self._write(trainer, pl_module)
+
+    @rank_zero_only
+    def _write(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, GAN)
+        if (run := run_folder(trainer)) is None:
+            return
+        image = grid(pl_module, self.rows, self.columns)
+        write_png(run / SAMPLES / f"step_{trainer.global_step:08d}.png", image)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("samples", image, trainer.global_step)
+
+
+def grid(module: GAN, rows: int, columns: int, seed: int | None = None) -> Tensor:
+    """Return the first samples of a stream as one image (C, height, width), a class a column if there are classes."""
+    labels = _class_columns(module.generator, rows, columns) if module.conditional else None
+    return tile(module.sample(rows * columns, labels, seed=seed).cpu(), columns)
+
+
+def tile(images: Tensor, columns: int) -> Tensor:
+    """Lay uint8 images (N, C, H, W) out in rows, with two black pixels between them: (C, height, width)."""
+    gap = 2
+    rows = math.ceil(len(images) / columns)
+    channels, height, width = images.shape[1:]
+    grid = images.new_zeros(channels, rows * (height + gap) + gap, columns * (width + gap) + gap)
+    for number, image in enumerate(images):
+        top = gap + number // columns * (height + gap)
+        left = gap + number % columns * (width + gap)
+        grid[:, top : top + height, left : left + width] = image
+    return grid
+
+
+def write_png(path: Path, image: Tensor) -> None:
+    """Write a uint8 image (1 or 3, H, W) to a PNG file, which is whole or not there."""
+    content = png(image)
+    write_atomically(path, lambda file: file.write(content))
+
+
+def png(image: Tensor) -> bytes:
+    """Return a uint8 image (1 or 3, H, W) as the content of a PNG file."""
+    from PIL import Image  # not needed before the first picture
+
+    file = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()).save(file, "png")
+    return file.getvalue()
+
+
+def _class_columns(generator: Generator, rows: int, columns: int) -> Tensor:
+    return torch.arange(columns).remainder(generator.num_classes).repeat(rows)

@@ -1,0 +1,120 @@
+"""A user's mistake in one line: what was given, where, and what is allowed."""
+
+import difflib
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args, get_type_hints
+
+import torch
+from torch.distributed import DistError
+
+from gan.callbacks import Evaluation
+from gan.data import ImageData
+from gan.metrics import FeatureNetwork
+from gan.module import GAN
+
+# What takes classes as arguments, and of what kind they are where its type hints do not tell
+_TAKES_CLASSES = {"model": GAN.__init__, "metrics": Evaluation.__init__}
+_KINDS = {"data": ImageData, "metrics.features": FeatureNetwork}
+# Where in the configuration jsonargparse found it: under a key, in the arguments of a class or of a function
+_KEY = re.compile(r'\s*Parser key "([^"]+)":')
+_ARGUMENTS = re.compile(
+    r"^(?P<indent> *)(?:- )?Problem with given class_path '\S+':\n"
+    r"(?P<rest>(?P=indent) +(?! |module ).*\n?(?:(?P=indent) .*\n?)*)",
+    re.MULTILINE,
+)
+_CALLABLE = re.compile(r"\s*Type .* expects a function or a callable class: (?P<rest>[\s\S]*)\. Got value: ")
+_UNKNOWN = re.compile(r"(?:unrecognized arguments: --|Subcommand '\w+' does not accept option ')([\w.]+)")
+# What jsonargparse says of each alternative that was not meant
+_NOT_MEANT = "Expected a <class 'NoneType'>", "Expected a path but", "Does not validate against"
+
+
+def one_line(message: str) -> str:
+    """Return the core of an error message of jsonargparse, or of our own, without line breaks."""
+    key, message = _innermost(message)
+    reasons = list(dict.fromkeys(_reasons(message)))
+    if not reasons:
+        text = message
+    elif given := re.findall(r"^\s*Given value: (.+)$", message, re.MULTILINE):
+        expected_only = all(reason.startswith("Expected") for reason in reasons)
+        text = " or ".join(reasons) + (f", got {given[-1]}" if expected_only else "")
+    else:
+        text = " or ".join(reasons)
+    where = f"{key}: " if key else ""
+    return where + _tidy(text) + _choices(key, text)
+
+
+def explained(error: RuntimeError) -> str | None:
+    """Return what a user has to know of an error that torch raises in the middle of a run; None if it is a fault."""
+    if isinstance(error, DistError) or "gloo/transport" in str(error):
+        return "the processes cannot reach each other; if one has ended, it said why"
+    if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+        return "out of memory; a smaller data.batch_size, or more model.micro_batches, needs less"
+    return None
+
+
+def known_options(message: str, options: Sequence[str]) -> str:
+    """Add to a message about an unknown option what is known: all that a class takes, or the nearest of a command."""
+    if re.fullmatch(r"Option '.*' is not accepted", message):
+        return f"{message}; known are {', '.join(options)}" if options else f"{message}; there are none"
+    if unknown := _UNKNOWN.match(message):
+        nearest = difflib.get_close_matches(unknown[1], options, n=1, cutoff=0.8)
+        return "; did you mean ".join([message, *nearest])
+    return message
+
+
+def _innermost(message: str) -> tuple[str, str]:
+    """Follow a message to the part of the configuration that is wrong: return its key, and what is wrong with it."""
+    keys = []
+    while True:
+        if key := _KEY.match(message):
+            keys.append(key[1])
+            message = message[key.end() :]
+        elif inner := _ARGUMENTS.search(message) or _CALLABLE.match(message):
+            message = inner["rest"]
+        else:
+            return ".".join(keys), message
+
+
+def _reasons(message: str) -> Iterator[str]:
+    for line in message.splitlines():
+        stripped = line.strip()
+        if stripped.startswith("- ") and not stripped[2:].startswith(_NOT_MEANT):
+            yield stripped[2:]
+
+
+def _tidy(text: str) -> str:
+    text = " ".join(text.split())
+    text = re.sub(r"Expected a dot import path string: ([^\s,]+)", r"there is no class '\1' here", text)
+    unknown = r"Problem with given class_path ('\S+'):(?: module .* has no attribute .*)?$"
+    text = re.sub(unknown, r"there is no class \1", text)
+    text = re.sub(r"Not a valid subclass of (\w+) or a class path .*\(implicit class_path\)", r"expected a \1", text)
+    text = re.sub(r"^Call to compute_fn of link .* failed: ", "", text)
+    text = re.sub(r"<class '([\w.]+)'>", r"\1", text)
+    text = re.sub(r"typing\.Literal\[(.*?)\]", r"\1", text)
+    return text.replace("Expected a ", "expected ").replace(". Got value:", ", got")
+
+
+def _choices(key: str, text: str) -> str:
+    """List the classes that the data, or an argument of the model or the metrics, can be, if an unknown one came."""
+    if "dot import path" not in text and "class_path" not in text:
+        return ""
+    owner, _, argument = key.partition(".")
+    hint = _KINDS.get(key) or get_type_hints(_TAKES_CLASSES.get(owner, object)).get(argument)
+    names = sorted({kind.__name__ for base in _classes(hint) for kind in _concrete_subclasses(base)})
+    return f"; known are {', '.join(names)}, and yours by module.Class" if names else ""
+
+
+def _classes(hint: Any) -> list[type]:
+    if isinstance(hint, type) and not get_args(hint):
+        return [hint]
+    return [found for argument in get_args(hint) for found in _classes(argument)]
+
+
+def _concrete_subclasses(base: type) -> Iterator[type]:
+    kind: type
+    for kind in base.__subclasses__():
+        if kind.__module__.startswith("gan.") and not inspect.isabstract(kind):
+            yield kind
+        yield from _concrete_subclasses(kind)

@@ -1,0 +1,45 @@
+"""The parser of the command line."""
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from pytorch_lightning.cli import LightningArgumentParser
+
+from gan.cli.errors import known_options, one_line
+
+
+class Parser(LightningArgumentParser):
+    """Takes options by their whole names only, and says what is wrong in one line."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Read a configuration file; if it is none, the error names it."""
+        if Path(path).is_file() and (fault := _fault_of_yaml(Path(path))):  # a pipe could be read once only
+            self.error(f"--config {path} {fault}")
+        return super().parse_path(path, *args, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the error and exit with code 2; what parses a part of it raises, and the whole adds where."""
+        asked = getattr(ex, "subcommand_parser", self)
+        options = [action.dest for action in asked._actions if not re.search(r"(^|\.)help$", action.dest)]
+        message = known_options(message, options)
+        if not self.exit_on_error:
+            super().error(message, ex)
+        if ex is not None and os.environ.get("GAN_TRACEBACK"):
+            raise ex
+        print(f"error: {one_line(message)}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _fault_of_yaml(path: Path) -> str | None:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeError) as error:
+        return f"is no YAML: {error}"
+    return None if isinstance(content, dict) else "holds no options"

@@ -1,0 +1,179 @@
+"""What every data set gives to training and to the metrics."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
+
+from gan.checks import check_at_least
+from gan.data.decode import Frame
+from gan.data.loaders import MemoryLoader, StreamLoader, TrainLoader, stream
+from gan.data.order import Order
+from gan.data.sources import MemorySource, Source
+from gan.transfer import send
+
+# A split beyond either is streamed. The second is what one core decodes in about ten seconds.
+MAX_DECODED_BYTES = 2**30
+MAX_ENCODED_BYTES = 2**28
+_REFERENCE_BATCH = 256
+
+
+class ImageData(LightningDataModule, ABC):
+    """Square images, read from memory if they are few and streamed if they are many.
+
+    Everything that networks are built from is known after construction, which reads listings and no image.
+
+    Args:
+        batch_size: Real images of one discriminator update, all processes together.
+        flip: Mirror each image left to right with probability one half.
+        frame: What the images are made to fit.
+        num_classes: Number of classes; 0 if there are no labels.
+        name: Name of the set.
+        num_workers: Worker processes of a streamed set, at most one for each core that this process may use.
+
+    Attributes:
+        image_size: Height and width.
+        channels: 1 or 3.
+        num_classes: Number of classes; 0 if there are no labels.
+        name: Name of the set.
+        splits: Names of the splits.
+    """
+
+    splits: tuple[str, ...] = ("train", "test")
+
+    def __init__(
+        self, batch_size: int, flip: bool, frame: Frame, num_classes: int, name: str, num_workers: int = 0
+    ) -> None:
+        super().__init__()
+        check_at_least(1, batch_size=batch_size, image_size=frame.size)
+        check_at_least(0, num_workers=num_workers)
+        if frame.channels not in (1, 3):
+            raise ValueError(f"channels must be 1 (gray) or 3 (RGB), got {frame.channels}")
+        self.batch_size = batch_size
+        self.flip = flip
+        self.frame = frame
+        self.image_size = frame.size
+        self.channels = frame.channels
+        self.num_classes = num_classes
+        self.name = name
+        self.num_workers = min(num_workers, _cores())
+        self._sources: dict[str, Source] = {}
+
+    @abstractmethod
+    def open(self, split: str) -> Source:
+        """Return one of the `splits`. Called once for each."""
+
+    def source(self, split: str) -> Source:
+        """Return the images and labels of a split.
+
+        Raises:
+            ValueError: If there is no such split.
+        """
+        if split not in self.splits:
+            raise ValueError(f"split must be one of {', '.join(self.splits)}, got {split!r}")
+        if split not in self._sources:
+            self._sources[split] = self.open(split)
+        return self._sources[split]
+
+    def setup(self, stage: str) -> None:
+        """Decode the training images, if they are to lie in memory.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        if stage == "fit":
+            if "train" not in self.splits:
+                raise ValueError(f"{self.name} has no split train to learn from, only {', '.join(self.splits)}")
+            self._say_what_was_found(len(self._loaded("train")))
+
+    @rank_zero_only
+    def _say_what_was_found(self, images: int) -> None:
+        classes = f" of {self.num_classes} classes" if self.num_classes else ""
+        print(f"{self.name}: {images:,} training images{classes}")
+
+    def train_dataloader(self) -> TrainLoader:
+        """Return the endless batches of this process, from the trainer's step on."""
+        trainer = self.trainer
+        assert trainer is not None
+        module: Any = trainer.lightning_module
+        source = self._loaded("train")
+        order = Order(
+            num_images=len(source),
+            batch_size=self.batch_size,
+            discriminator_steps=module.discriminator_steps,
+            seed=module.seed,
+            flip=self.flip,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
+        if isinstance(source, MemorySource):
+            return MemoryLoader(source.images, source.labels, order, lambda: trainer.global_step)
+        return StreamLoader(source, order, lambda: trainer.global_step, self.num_workers)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Send a training batch on its way without waiting for it; those of the other loops are no images."""
+        return batch if isinstance(batch, int) else tuple(send(tensor, device) for tensor in batch)
+
+    # Evaluation happens in callbacks: the loops of validate, test and predict run once, over nothing.
+
+    def val_dataloader(self) -> range:
+        """Return a loader of one empty batch."""
+        return range(1)
+
+    def test_dataloader(self) -> range:
+        """Return a loader of one empty batch."""
+        return range(1)
+
+    def predict_dataloader(self) -> range:
+        """Return a loader of one empty batch."""
+        return range(1)
+
+    def num_images(self, split: str) -> int:
+        """Return the number of images of a split."""
+        return len(self.source(split))
+
+    def reference(self, split: str, blocks: Iterable[tuple[int, int]] | None = None) -> Iterator[Tensor]:
+        """Yield images of a split, unmirrored: uint8 (n, channels, size, size) a block.
+
+        Args:
+            split: The split.
+            blocks: Number of the first image and n of each block: no other image of a streamed set is decoded. None:
+                all images in their order.
+        """
+        source = self._loaded(split)
+        if blocks is None:
+            starts = range(0, len(source), _REFERENCE_BATCH)
+            blocks = ((start, min(_REFERENCE_BATCH, len(source) - start)) for start in starts)
+        if isinstance(source, MemorySource):
+            yield from (source.images[start : start + n] for start, n in blocks)
+            return
+        requests = ((np.arange(start, start + n), np.zeros(n, np.bool_)) for start, n in blocks)
+        for images, _ in stream(source, requests, self.num_workers):
+            yield images
+
+    def content_hash(self, split: str) -> str:
+        """Return a sha256 (hex) that changes when the images of a split do.
+
+        It covers the pixels at this size, in their order, of a split that lies in memory; of a streamed one the content
+        of its files and what they are made to fit, since decoding all of them only to name them would take minutes.
+        """
+        return self._loaded(split).content_hash
+
+    def _loaded(self, split: str) -> Source:
+        """Return a split, from memory if it is small enough."""
+        source = self.source(split)
+        if source.decoded_bytes > MAX_DECODED_BYTES or source.encoded_bytes > MAX_ENCODED_BYTES:
+            return source
+        if not isinstance(source, MemorySource):
+            source = self._sources[split] = MemorySource(source.load(), source.labels)
+        return source
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

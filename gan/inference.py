@@ -1,0 +1,177 @@
+"""A generator and its discriminator: what samples are drawn from, and what a checkpoint holds of them."""
+
+import copy
+from typing import Any, TypeVar
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+
+from gan.images import to_uint8
+from gan.latents import SAMPLE_BLOCK, Labels, sample_inputs
+from gan.losses import Loss
+from gan.networks import Discriminator, Generator
+from gan.networks.evaluation_mode import evaluating
+from gan.norms import Norm, normalize
+from gan.randomness import check_seed
+from gan.runs.description import build, changes, describe
+
+P = TypeVar("P", bound="Pair")
+
+
+class Pair(LightningModule):
+    """Two networks with their norms, the loss between them, and the generator's average over the training, if any.
+
+    The arguments are those of `GAN`.
+
+    Raises:
+        ValueError: if only the discriminator is conditional, a network is empty, or the seed is out of range.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        discriminator: Discriminator,
+        loss: Loss,
+        generator_norms: list[Norm],
+        discriminator_norms: list[Norm],
+        seed: int,
+    ) -> None:
+        super().__init__()
+        check_seed("seed", seed)
+        _check_not_empty(generator=generator, discriminator=discriminator)
+        self.description: dict[str, Any] = {
+            "generator": describe(generator),
+            "discriminator": describe(discriminator),
+            "loss": describe(loss),
+            "generator_norms": [describe(norm) for norm in generator_norms],
+            "discriminator_norms": [describe(norm) for norm in discriminator_norms],
+        }
+        self.generator = normalize(generator, generator_norms)
+        self.discriminator = normalize(discriminator, discriminator_norms)
+        self.generator_ema: Generator | None = None
+        if discriminator.conditional and not self.conditional:
+            raise ValueError("the discriminator is conditional, but the generator is not: add ConditionalBatch to it")
+        self.loss = loss
+        self.seed = seed
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the generator uses its labels."""
+        by_norm = any(getattr(module, "uses_labels", False) for module in self.generator.modules())
+        return self.generator.conditional or by_norm
+
+    @property
+    def weights_dtype(self) -> torch.dtype:
+        """The data type of the weights, and so of what enters the networks."""
+        assert isinstance(self.dtype, torch.dtype)
+        return self.dtype
+
+    def add_average(self) -> Generator:
+        """Give the module a frozen copy of the generator, `generator_ema`, from which samples are drawn from now on."""
+        self.generator_ema = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        return self.generator_ema
+
+    # Sampling
+
+    @property
+    def sampler(self) -> Generator:
+        """The generator that samples are drawn from: the average over the training if there is one."""
+        return self.generator if self.generator_ema is None else self.generator_ema
+
+    @property
+    def weights_name(self) -> str:
+        """Whose weights `sample` uses: "ema" or "raw"."""
+        return "raw" if self.generator_ema is None else "ema"
+
+    @torch.no_grad()
+    def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Map latent vectors (N, latent_dim) and labels (N,) to images (N, C, H, W) in [-1, 1], in evaluation mode."""
+        with evaluating(self.sampler) as sampler:
+            images: Tensor = sampler.forward(  # not what `compile` made of it for training's batches
+                z.to(self.device, self.weights_dtype), None if labels is None else labels.to(self.device)
+            )
+        return images
+
+    def sample(self, n: int, labels: Labels | None = None, *, seed: int | None = None, start: int = 0) -> Tensor:
+        """Return the samples number `start` to `start + n` of an endless stream.
+
+        Args:
+            n: Number of samples.
+            labels: Their n labels, as a tensor or list, for a conditional generator; None: drawn uniformly.
+            seed: Which stream; None: the one of the run's own seed.
+            start: Number of the first sample. The stream does not depend on how it is cut into calls.
+
+        Returns:
+            uint8 images (n, C, H, W) in [0, 255], on the module's device.
+
+        Raises:
+            ValueError: if labels are given to a generator that is not conditional, there is not one label a sample, or
+                one is not a class; if n is below 1, start below 0, or seed out of range.
+        """
+        if labels is not None and not self.conditional:
+            raise ValueError("labels were given, but the generator is not conditional")
+        z, y = sample_inputs(self.generator, n, seed=self.seed if seed is None else seed, start=start, labels=labels)
+        batches = zip(z.split(SAMPLE_BLOCK), y.split(SAMPLE_BLOCK), strict=True)
+        images = [to_uint8(self.generate(z_block, y_block)) for z_block, y_block in batches]
+        return torch.cat(images)
+
+    # Checkpoints
+
+    def facts(self) -> dict[str, Any]:
+        """Return, as plain data, what `from_checkpoint` needs to rebuild the pair."""
+        return {**self.description, "seed": self.seed}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the facts."""
+        checkpoint["gan"] = self.facts()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Make room for averaged weights where the checkpoint has some.
+
+        Raises:
+            ValueError: if the checkpoint does not fit the configuration.
+        """
+        has_average = any(key.startswith("generator_ema.") for key in checkpoint["state_dict"])
+        fitting = self._trainer is not None and self.trainer.training
+        if has_average != (self.generator_ema is not None):
+            if fitting or not has_average:
+                holds, asks = ("", "no ") if has_average else ("no ", "")
+                raise ValueError(f"the checkpoint holds {holds}averaged weights, but the config has {asks}EMA callback")
+            self.add_average()
+        self._check_fit(checkpoint)
+
+    def _check_fit(self, checkpoint: dict[str, Any]) -> None:
+        shapes, saved = _shapes(self.state_dict()), _shapes(checkpoint["state_dict"])
+        if shapes != saved:
+            facts = {name: value for name, value in checkpoint["gan"].items() if name in self.facts()}
+            reasons = changes(facts, self.facts()) or changes(saved, shapes)
+            raise ValueError(f"the checkpoint does not fit the configuration: {'; '.join(reasons)}")
+
+    @classmethod
+    def from_checkpoint(cls: type[P], checkpoint: dict[str, Any]) -> P:
+        """Rebuild the module, with its weights, from the content of a checkpoint file."""
+        description = checkpoint["gan"]
+        module = cls(
+            build(description["generator"], Generator),
+            build(description["discriminator"], Discriminator),
+            build(description["loss"], Loss),  # type: ignore[type-abstract]
+            [build(norm, Norm) for norm in description["generator_norms"]],
+            [build(norm, Norm) for norm in description["discriminator_norms"]],
+            seed=description["seed"],
+        )
+        module.on_load_checkpoint(checkpoint)
+        # Else load_state_dict would cast to the float32 that the networks are built in
+        module.to(next(tensor.dtype for tensor in checkpoint["state_dict"].values() if tensor.is_floating_point()))
+        module.load_state_dict(checkpoint["state_dict"])
+        return module.eval()
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def _check_not_empty(**networks: nn.Module) -> None:
+    for network, module in networks.items():
+        if empty := [name for name, parameter in module.named_parameters() if parameter.numel() == 0]:
+            raise ValueError(f"{network}: its widths must be at least 1, but {empty[0]} is empty")

@@ -1,0 +1,72 @@
+"""Finding and reading the checkpoints of a run."""
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.utilities import rank_zero_warn
+
+from gan.runs.folder import CHECKPOINTS, checkpoint_path, checkpoints
+
+
+def newest_checkpoint(run: Path) -> int:
+    """Return the step of the newest whole checkpoint of a run. Damaged ones are named and passed over.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    for step, path in reversed(checkpoints(run).items()):
+        try:
+            _check_whole(path)
+        except ValueError as error:
+            rank_zero_warn(f"passed over: {error}")
+        else:
+            return step
+    raise ValueError(f"no checkpoint in {run / CHECKPOINTS} is whole: nothing to continue")
+
+
+def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
+    """Return the checkpoint that a path means: the file itself, or the newest whole one of a run's folder.
+
+    Raises:
+        FileNotFoundError: if there is no such file, or no checkpoint in the folder.
+        ValueError: if none in the folder is whole.
+    """
+    path = Path(run_or_checkpoint).expanduser()
+    if path.is_file():
+        return path
+    if checkpoints(path):
+        return checkpoint_path(path, newest_checkpoint(path))
+    raise FileNotFoundError(f"{path} is neither a checkpoint nor the folder of a run with checkpoints")
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint file, on the CPU. Nothing but tensors and plain values is ever unpickled.
+
+    Raises:
+        ValueError: if the file is not a whole checkpoint of this framework.
+    """
+    _check_whole(path)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's own message advises to run what is in it
+        raise ValueError(f"{path} is not a readable checkpoint: not all in it is tensors and plain values") from error
+    except Exception as error:  # torch raises a different kind of error for each way in which a file can be broken
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ValueError(f"{path} is not a readable checkpoint: {reason}") from error
+    if not isinstance(checkpoint, dict) or "gan" not in checkpoint:
+        raise ValueError(f"{path} is not a checkpoint of this framework: it does not say how its networks were built")
+    return checkpoint
+
+
+def _check_whole(path: Path) -> None:
+    """Compare all parts of a file with their checksums. It is a zip archive; `torch.load` overlooks its CRCs."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # as many kinds as there are fields in the format
+        raise ValueError(f"{path} is not a whole checkpoint: {error or type(error).__name__}") from error
+    if damaged is not None:
+        raise ValueError(f"{path} is not a whole checkpoint: {damaged} is not what was written")

@@ -1,0 +1,76 @@
+"""How an object was built, as plain data: so that a checkpoint needs neither YAML nor pickled classes to be used."""
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from gan.runs.folder import CONFIG
+
+T = TypeVar("T")
+
+
+def describe(instance: object) -> dict[str, Any]:
+    """Return the class path and the constructor's arguments of an object that keeps them as attributes.
+
+    Raises:
+        TypeError: if the object lacks an attribute with the name of one of its constructor's arguments, or its value
+            is not plain (a number, text, or None).
+    """
+    kind = type(instance)
+    arguments = {name: _plain_attribute(instance, name) for name in inspect.signature(kind).parameters}
+    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": arguments}
+
+
+def build(description: dict[str, Any], base: type[T]) -> T:
+    """Return a new object from its description.
+
+    Raises:
+        ValueError: if the class cannot be found, or is not a subclass of `base`.
+    """
+    class_path = description["class_path"]
+    module, _, name = class_path.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"the checkpoint needs {class_path}, which cannot be imported: {error}") from error
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        raise ValueError(f"the checkpoint names {class_path} where a {base.__name__} is expected")
+    return kind(**description["init_args"])
+
+
+def changes(old: Any, new: Any, name: str = "") -> list[str]:
+    """Return what differs between two nested structures of plain data, one "name was x, is y" a difference."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        pairs = {str(key): (old.get(key), new.get(key)) for key in {**old, **new}}
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = {str(index): pair for index, pair in enumerate(zip(old, new, strict=True))}
+    else:
+        return [] if old == new else [f"{name} was {old}, is {new}"]
+    return [change for key, pair in pairs.items() for change in changes(*pair, f"{name}.{key}".lstrip("."))]
+
+
+def changes_since(checkpoint: Path, config: str) -> list[str]:
+    """Return how a configuration (YAML) differs from that of the run that a checkpoint lies in, if it lies in one."""
+    path = checkpoint.parent.parent / CONFIG
+    if not path.is_file():
+        return []
+    try:
+        old = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError):  # a kill cut it short, or its bytes are no text
+        return []
+    if not isinstance(old, dict):
+        return []
+    return changes({**old, "ckpt_path": None}, {**yaml.safe_load(config), "ckpt_path": None})
+
+
+def _plain_attribute(instance: object, name: str) -> Any:
+    kind = type(instance).__name__
+    if not hasattr(instance, name):
+        raise TypeError(f"{kind} must keep its constructor's argument `{name}` as the attribute self.{name}")
+    value = getattr(instance, name)
+    if not isinstance(value, bool | int | float | str | None):
+        raise TypeError(f"{kind}.{name} must be a number, a string or None, got {value!r}")
+    return value

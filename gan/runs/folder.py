@@ -1,0 +1,58 @@
+"""The folder of a run, and what is in it.
+
+`<root>/<experiment>/version_<k>/` holds
+
+- `config.yaml`: the resolved configuration,
+- `metrics.jsonl`: one JSON object a line: `step`, values under their names (null if not finite), and with those of an
+  evaluation `protocol`, an object that says how they were made,
+- `events.out.tfevents.*`: the same and more, for TensorBoard,
+- `checkpoints/step_00001000.ckpt`, ... and `best.ckpt`,
+- `samples/step_00001000.png`, ...
+"""
+
+import os
+import re
+from pathlib import Path
+
+CONFIG = "config.yaml"
+METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+SAMPLES = "samples"
+_VERSION = re.compile(r"version_\d+")
+_STEP = re.compile(r"step_(\d+)\.ckpt")
+
+
+def is_run(folder: Path) -> bool:
+    """Say whether a folder is that of a run, with checkpoints or without."""
+    return _VERSION.fullmatch(folder.name) is not None and Path(folder, CONFIG).is_file()
+
+
+def experiment_folder(root: str, experiment: str) -> Path:
+    """Return where the runs of an experiment lie. `~` and variables of the environment stand for what they mean."""
+    return Path(os.path.expanduser(os.path.expandvars(os.path.join(root, experiment))))
+
+
+def checkpoint_path(run: Path, step: int) -> Path:
+    """Return where the checkpoint of a generator step belongs."""
+    return run / CHECKPOINTS / f"step_{step:08d}.ckpt"
+
+
+def checkpoints(run: Path) -> dict[int, Path]:
+    """Return the run's checkpoints by generator step, oldest first."""
+    found = {int(match[1]): path for path in (run / CHECKPOINTS).glob("*") if (match := _STEP.fullmatch(path.name))}
+    return dict(sorted(found.items()))
+
+
+def newest_run(experiment: Path) -> Path:
+    """Return the newest version of an experiment.
+
+    Raises:
+        FileNotFoundError: if there is none, or it has no checkpoint: an older one is not what was meant.
+    """
+    versions = [path for path in experiment.glob("version_*") if path.name.removeprefix("version_").isdigit()]
+    if not versions:
+        raise FileNotFoundError(f"no run in {experiment}: nothing to continue")
+    newest = max(versions, key=lambda path: int(path.name.removeprefix("version_")))
+    if not checkpoints(newest):
+        raise FileNotFoundError(f"the newest run, {newest}, has no checkpoint: give --ckpt_path the folder of another")
+    return newest

@@ -1,0 +1,1 @@
+"""What the training step needs besides the networks: optimizers, health checks, compilation, processes."""
