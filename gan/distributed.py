@@ -10,22 +10,22 @@ from torch import Tensor, nn
 
 
 def process_group() -> tuple[int, int]:
-    """Return this process' rank and the number of processes."""
+    """Return this process' rank and the number of processes: (0, 1) without a process group."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
 
 
 def is_first_of_node() -> bool:
-    """Return whether this process is the one of its machine that writes files."""
+    """Return whether this process is the first one of its machine, which writes files."""
     return int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0))) == 0
 
 
 def my_blocks(total: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, length) of this process' blocks of `total` things.
+    """Yield (start, length) of this process' blocks of `total` items.
 
-    They are cut into blocks of equal size but the last, whatever the number of processes, and block k goes to process k
-    modulo that number: a network sees the same batches, hence rounds in the same way, in 1 process and in n.
+    The blocks do not depend on the number of processes; block k goes to process k modulo that number. So a network
+    sees the same batches, and rounds in the same way, in one process and in several.
     """
     rank, world_size = process_group()
     for start in range(rank * size, total, world_size * size):
@@ -33,14 +33,14 @@ def my_blocks(total: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def all_reduce(*tensors: Tensor) -> None:
-    """Replace each tensor by its sum over all processes; every process has to call it with the same shapes."""
+    """Replace each tensor by its sum over all processes. Every process must call it, with equal shapes."""
     if process_group()[1] > 1:
         for tensor in tensors:
             dist.all_reduce(tensor)
 
 
 def any_process(flag: bool, device: torch.device) -> bool:
-    """Return whether `flag` is true in any process, so that all go the same way."""
+    """Return whether `flag` is true in any process. Every process must call it."""
     if process_group()[1] == 1:
         return flag
     number = torch.tensor(float(flag), device=device)
@@ -49,7 +49,7 @@ def any_process(flag: bool, device: torch.device) -> bool:
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """The sum is its own adjoint: what flows back into each process' term is the sum of what all do with the sum."""
+    """A sum over processes. It is its own adjoint: the gradient of each term is the sum of all processes' gradients."""
 
     @staticmethod
     def forward(ctx: Any, term: Tensor) -> Tensor:
@@ -63,30 +63,30 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 def sum_over_processes(term: Tensor) -> Tensor:
-    """Return the sum of every process' tensor, differentiable any number of times."""
+    """Return the sum of all processes' tensors. It can be differentiated any number of times."""
     total: Tensor = _SumOverProcesses.apply(term)
     return total
 
 
-def average_gradients(parameters: Iterable[nn.Parameter], passenger: Tensor) -> Tensor:
-    """Replace each gradient by its mean over all processes; with one process, do nothing.
+def average_gradients(parameters: Iterable[nn.Parameter], values: Tensor) -> Tensor:
+    """Replace each gradient by its mean over all processes, in one collective.
 
-    Every process must have gradients for the same parameters.
+    Every process must have gradients for the same parameters. With one process nothing happens.
 
     Args:
-        parameters: Those whose gradients are averaged.
-        passenger: A vector that travels along: it costs no collective of its own.
+        parameters: The parameters whose gradients are averaged.
+        values: A vector to average along with them, at no extra collective.
 
     Returns:
-        The mean of `passenger` over all processes.
+        The mean of `values` over all processes.
     """
     if process_group()[1] == 1:
-        return passenger
+        return values
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    flat = torch.cat([*(gradient.flatten() for gradient in gradients), passenger])
+    flat = torch.cat([*(gradient.flatten() for gradient in gradients), values])
     dist.all_reduce(flat)
     flat /= dist.get_world_size()
-    *means, mean_passenger = flat.split([*(gradient.numel() for gradient in gradients), passenger.numel()])
+    *means, mean_values = flat.split([*(gradient.numel() for gradient in gradients), values.numel()])
     means = [mean.view_as(gradient) for mean, gradient in zip(means, gradients, strict=True)]
     torch._foreach_copy_(gradients, means)
-    return mean_passenger
+    return mean_values

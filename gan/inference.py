@@ -1,10 +1,9 @@
-"""A generator and its discriminator: what samples are drawn from, and what a checkpoint holds of them."""
+"""A generator and its discriminator as one module: sampling, and rebuilding both from a checkpoint."""
 
 import copy
 from typing import Any, TypeVar
 
 import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from gan.images import to_uint8
@@ -13,16 +12,20 @@ from gan.losses import Loss
 from gan.networks import Discriminator, Generator
 from gan.networks.evaluation_mode import evaluating
 from gan.norms import Norm, normalize
-from gan.randomness import check_seed
 from gan.runs.description import build, changes, describe
+from gan.training.module import TrainingModule
+from gan.training.optimizers import LinearDecay
 
-P = TypeVar("P", bound="Pair")
+M = TypeVar("M", bound="GenerativeModule")
 
 
-class Pair(LightningModule):
-    """Two networks with their norms, the loss between them, and the generator's average over the training, if any.
+class GenerativeModule(TrainingModule):
+    """Two networks with their norms, the loss between them, and optionally an average of the generator.
 
-    The arguments are those of `GAN`.
+    `gan.module.GAN` adds the training step. The arguments are those of `GAN`.
+
+    Attributes:
+        generator_ema: Average of the generator's weights over the training; None if the run keeps none.
 
     Raises:
         ValueError: if only the discriminator is conditional, a network is empty, or the seed is out of range.
@@ -36,9 +39,9 @@ class Pair(LightningModule):
         generator_norms: list[Norm],
         discriminator_norms: list[Norm],
         seed: int,
+        decay: LinearDecay | None,
     ) -> None:
-        super().__init__()
-        check_seed("seed", seed)
+        super().__init__(seed, decay)
         _check_not_empty(generator=generator, discriminator=discriminator)
         self.description: dict[str, Any] = {
             "generator": describe(generator),
@@ -53,7 +56,6 @@ class Pair(LightningModule):
         if discriminator.conditional and not self.conditional:
             raise ValueError("the discriminator is conditional, but the generator is not: add ConditionalBatch to it")
         self.loss = loss
-        self.seed = seed
 
     @property
     def conditional(self) -> bool:
@@ -61,14 +63,8 @@ class Pair(LightningModule):
         by_norm = any(getattr(module, "uses_labels", False) for module in self.generator.modules())
         return self.generator.conditional or by_norm
 
-    @property
-    def weights_dtype(self) -> torch.dtype:
-        """The data type of the weights, and so of what enters the networks."""
-        assert isinstance(self.dtype, torch.dtype)
-        return self.dtype
-
     def add_average(self) -> Generator:
-        """Give the module a frozen copy of the generator, `generator_ema`, from which samples are drawn from now on."""
+        """Add `generator_ema`, a frozen copy of the generator. Samples are drawn from it from now on."""
         self.generator_ema = copy.deepcopy(self.generator).eval().requires_grad_(False)
         return self.generator_ema
 
@@ -76,38 +72,38 @@ class Pair(LightningModule):
 
     @property
     def sampler(self) -> Generator:
-        """The generator that samples are drawn from: the average over the training if there is one."""
+        """The generator that samples are drawn from: the average if there is one."""
         return self.generator if self.generator_ema is None else self.generator_ema
 
     @property
     def weights_name(self) -> str:
-        """Whose weights `sample` uses: "ema" or "raw"."""
+        """The weights that `sample` uses: "ema" or "raw"."""
         return "raw" if self.generator_ema is None else "ema"
 
     @torch.no_grad()
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Map latent vectors (N, latent_dim) and labels (N,) to images (N, C, H, W) in [-1, 1], in evaluation mode."""
         with evaluating(self.sampler) as sampler:
-            images: Tensor = sampler.forward(  # not what `compile` made of it for training's batches
+            images: Tensor = sampler.forward(  # not the compiled form, which is for the training's batches
                 z.to(self.device, self.weights_dtype), None if labels is None else labels.to(self.device)
             )
         return images
 
     def sample(self, n: int, labels: Labels | None = None, *, seed: int | None = None, start: int = 0) -> Tensor:
-        """Return the samples number `start` to `start + n` of an endless stream.
+        """Return samples `start` to `start + n` of an endless stream.
 
         Args:
             n: Number of samples.
-            labels: Their n labels, as a tensor or list, for a conditional generator; None: drawn uniformly.
-            seed: Which stream; None: the one of the run's own seed.
-            start: Number of the first sample. The stream does not depend on how it is cut into calls.
+            labels: Their n labels, as a tensor or list, for a conditional generator; None draws them uniformly.
+            seed: Seed of the stream; None takes the run's own seed.
+            start: Index of the first sample. Sample i depends on the seed and i alone, not on n or start.
 
         Returns:
             uint8 images (n, C, H, W) in [0, 255], on the module's device.
 
         Raises:
-            ValueError: if labels are given to a generator that is not conditional, there is not one label a sample, or
-                one is not a class; if n is below 1, start below 0, or seed out of range.
+            ValueError: if labels are given to an unconditional generator, their number is not n, or one is not a class;
+                if n is below 1, start below 0, or seed out of range.
         """
         if labels is not None and not self.conditional:
             raise ValueError("labels were given, but the generator is not conditional")
@@ -119,25 +115,29 @@ class Pair(LightningModule):
     # Checkpoints
 
     def facts(self) -> dict[str, Any]:
-        """Return, as plain data, what `from_checkpoint` needs to rebuild the pair."""
+        """Return, as plain data, everything that `from_checkpoint` needs to rebuild the module."""
         return {**self.description, "seed": self.seed}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the facts."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint["gan"] = self.facts()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Make room for averaged weights where the checkpoint has some.
+        """Check that the checkpoint fits the configuration, and add the average if only the checkpoint has one.
 
         Raises:
-            ValueError: if the checkpoint does not fit the configuration.
+            ValueError: if it does not fit.
         """
-        has_average = any(key.startswith("generator_ema.") for key in checkpoint["state_dict"])
-        fitting = self._trainer is not None and self.trainer.training
-        if has_average != (self.generator_ema is not None):
-            if fitting or not has_average:
-                holds, asks = ("", "no ") if has_average else ("no ", "")
-                raise ValueError(f"the checkpoint holds {holds}averaged weights, but the config has {asks}EMA callback")
+        super().on_load_checkpoint(checkpoint)
+        has_average = _has_average(checkpoint)
+        if has_average != (self.generator_ema is not None) and (self.trainer.training or not has_average):
+            holds, asks = ("", "no ") if has_average else ("no ", "")
+            raise ValueError(f"the checkpoint holds {holds}averaged weights, but the config has {asks}EMA callback")
+        self._prepare_for(checkpoint)
+
+    def _prepare_for(self, checkpoint: dict[str, Any]) -> None:
+        if _has_average(checkpoint) and self.generator_ema is None:
             self.add_average()
         self._check_fit(checkpoint)
 
@@ -149,7 +149,7 @@ class Pair(LightningModule):
             raise ValueError(f"the checkpoint does not fit the configuration: {'; '.join(reasons)}")
 
     @classmethod
-    def from_checkpoint(cls: type[P], checkpoint: dict[str, Any]) -> P:
+    def from_checkpoint(cls: type[M], checkpoint: dict[str, Any]) -> M:
         """Rebuild the module, with its weights, from the content of a checkpoint file."""
         description = checkpoint["gan"]
         module = cls(
@@ -159,12 +159,17 @@ class Pair(LightningModule):
             [build(norm, Norm) for norm in description["generator_norms"]],
             [build(norm, Norm) for norm in description["discriminator_norms"]],
             seed=description["seed"],
+            decay=None,
         )
-        module.on_load_checkpoint(checkpoint)
-        # Else load_state_dict would cast to the float32 that the networks are built in
+        module._prepare_for(checkpoint)
+        # Otherwise load_state_dict would cast to float32, in which the networks are built
         module.to(next(tensor.dtype for tensor in checkpoint["state_dict"].values() if tensor.is_floating_point()))
         module.load_state_dict(checkpoint["state_dict"])
         return module.eval()
+
+
+def _has_average(checkpoint: dict[str, Any]) -> bool:
+    return any(key.startswith("generator_ema.") for key in checkpoint["state_dict"])
 
 
 def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:

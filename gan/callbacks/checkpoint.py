@@ -10,11 +10,11 @@ from pytorch_lightning.callbacks import Checkpoint as LightningCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 
 from gan.checks import check_at_least
-from gan.module import GAN
 from gan.runs.checkpoints import read_checkpoint
 from gan.runs.files import remove_unfinished, save_tensors, write_atomically
 from gan.runs.folder import CHECKPOINTS, SAMPLES, checkpoint_path, checkpoints
 from gan.runs.logger import run_folder
+from gan.training.module import TrainingModule
 
 
 class Checkpoint(LightningCheckpoint):
@@ -116,7 +116,7 @@ class Checkpoint(LightningCheckpoint):
             self.best = state_dict["best"]
 
     def _save_best(self, trainer: Trainer, pl_module: LightningModule, run: Path) -> None:
-        assert isinstance(pl_module, GAN)
+        assert isinstance(pl_module, TrainingModule)
         if self.monitor is None or pl_module.published_at.get(self.monitor) != trainer.global_step:
             return  # not measured in this step: the value at hand is of older weights
         value = trainer.strategy.broadcast(float(trainer.callback_metrics[self.monitor]))  # all must decide alike
@@ -140,13 +140,13 @@ def _is_loaded(trainer: Trainer, path: Path) -> bool:
 
 def _is_made_up_for(trainer: Trainer, module: LightningModule) -> bool:
     """Say whether this step was evaluated only now that the run goes on from it."""
-    assert isinstance(module, GAN)
+    assert isinstance(module, TrainingModule)
     return trainer.global_step in module.published_at.values()
 
 
 def _save(trainer: Trainer, module: LightningModule, path: Path) -> None:
-    assert isinstance(module, GAN)
-    module.watch.check()  # what is not finite is not worth saving
+    assert isinstance(module, TrainingModule)
+    module.health.check()  # what is not finite is not worth saving
     trainer.save_checkpoint(path, weights_only=False)
 
 

@@ -114,7 +114,7 @@ class Evaluation(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score what a signal has cut short after the last step: no training starts any more."""
-        if trainer.global_step == self._missed_at and not _gan(pl_module).watch.stop:
+        if trainer.global_step == self._missed_at and not _gan(pl_module).health.should_stop:
             self._training_since, self._evaluating = time.perf_counter(), 0.0
             pl_module.to(trainer.strategy.root_device)  # Lightning has moved it to the CPU by now
             self._evaluate_in_fit(trainer, _gan(pl_module))
@@ -258,8 +258,8 @@ def _progress(trainer: Trainer, module: GAN) -> Progress:
         if bar is not None and trainer.is_global_zero:
             bar(done, total)
         fits = trainer.state.fn == TrainerFn.FITTING  # elsewhere a signal ends the process
-        if fits and done < total and any_process(module.watch.wish, module.device):
-            module.watch.stop = True  # now, not at the end of one more step
+        if fits and done < total and any_process(module.health.stop_requested, module.device):
+            module.health.should_stop = True  # now, not at the end of one more step
             raise CutShortError
 
     return progress

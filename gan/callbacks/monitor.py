@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from gan.checks import check_at_least
-from gan.module import GAN
+from gan.training.module import TrainingModule
 
 
 class Monitor(Callback):
@@ -34,7 +34,7 @@ class Monitor(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Log, every n steps."""
-        assert isinstance(pl_module, GAN)
+        assert isinstance(pl_module, TrainingModule)
         self._images += len(batch[0]) * trainer.world_size
         if trainer.global_step % self.every_n_steps:
             return

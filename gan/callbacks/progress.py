@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from gan.module import GAN
 from gan.runs.logger import run_folder
+from gan.training.module import TrainingModule
 
 SECONDS_BETWEEN_UPDATES = 0.5
 
@@ -119,6 +119,6 @@ class Progress(ProgressBar):
 
 def _of_step(trainer: Trainer, module: LightningModule, name: str) -> str:
     """Say of which step a value is, if it is not of the last one."""
-    assert isinstance(module, GAN)
+    assert isinstance(module, TrainingModule)
     step = module.published_at.get(name, trainer.global_step)
     return "" if step == trainer.global_step else f" (step {step})"

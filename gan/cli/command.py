@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint as LightningCheckpoint
 from pytorch_lightning.callbacks import ProgressBar
@@ -160,7 +161,8 @@ class CLI(LightningCLI):
             settings.callbacks = [each for each in settings.callbacks if not isinstance(each, LightningCheckpoint)]
         settings.enable_checkpointing = any(isinstance(each, LightningCheckpoint) for each in settings.callbacks)
         settings.plugins = [*_listed(settings.plugins), AtomicCheckpointIO()]
-        self._interruption = Interruption()
+        slurm = next((each for each in settings.plugins if isinstance(each, SLURMEnvironment)), None)
+        self._interruption = Interruption(slurm)
         callbacks = [*self._callbacks(config), self._interruption]  # after the evaluation, which gives way to a signal
         with self._discarding_what_never_began():
             trainer = self._instantiate_trainer({**settings, **kwargs}, callbacks)

@@ -3,7 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,6 +22,19 @@ from gan.transfer import send
 MAX_DECODED_BYTES = 2**30
 MAX_ENCODED_BYTES = 2**28
 _REFERENCE_BATCH = 256
+
+
+@runtime_checkable
+class TrainsOnImages(Protocol):
+    """What `ImageData` asks of the module in training."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches of `ImageData.batch_size` images that one training step takes."""
 
 
 class ImageData(LightningDataModule, ABC):
@@ -101,12 +114,14 @@ class ImageData(LightningDataModule, ABC):
         """Return the endless batches of this process, from the trainer's step on."""
         trainer = self.trainer
         assert trainer is not None
-        module: Any = trainer.lightning_module
+        module = trainer.lightning_module
+        if not isinstance(module, TrainsOnImages):
+            raise ValueError(f"ImageData needs a module with seed and batches_per_step, got {type(module).__name__}")
         source = self._loaded("train")
         order = Order(
             num_images=len(source),
             batch_size=self.batch_size,
-            discriminator_steps=module.discriminator_steps,
+            batches_per_step=module.batches_per_step,
             seed=module.seed,
             flip=self.flip,
             rank=trainer.global_rank,

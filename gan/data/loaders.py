@@ -21,7 +21,7 @@ Batch = tuple[Tensor, Tensor]
 class TrainLoader(ABC):
     """What one generator step after the other consumes, without an end.
 
-    A batch is (images, labels): uint8 (discriminator_steps * local batch, channels, size, size), contiguous, and int64.
+    A batch is (images, labels): uint8 (batches_per_step * local batch, channels, size, size), contiguous, and int64.
 
     There is no length, so Lightning sees one endless epoch; `max_steps` ends the training.
 
@@ -40,7 +40,7 @@ class TrainLoader(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the order depends on beside the step, for Lightning to put into its checkpoints."""
-        names = ("num_images", "batch_size", "discriminator_steps", "seed", "flip")
+        names = ("num_images", "batch_size", "batches_per_step", "seed", "flip")
         return {name: getattr(self.order, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

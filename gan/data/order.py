@@ -16,14 +16,14 @@ Flips = NDArray[np.bool_]
 class Order:
     """Which image stands where in an endless stream of training images, and whether it is mirrored there.
 
-    Element i of the k-th discriminator update of generator step s stands at position (s * `discriminator_steps` + k) *
+    Element i of the k-th batch of training step s stands at position (s * `batches_per_step` + k) *
     `batch_size` + i. Position p belongs to epoch p // `num_images`; every epoch is a new permutation of the images.
     Epochs have no edges: a batch may cross into the next one, and a set may be smaller than a batch.
 
     Attributes:
         num_images: Images in the set.
         batch_size: Real images of one discriminator update, all processes together.
-        discriminator_steps: Discriminator updates per generator step.
+        batches_per_step: Batches of `batch_size` images that one training step takes.
         seed: Seed of the run.
         flip: Whether images are mirrored left to right at random, each with probability one half.
         rank: This process.
@@ -35,7 +35,7 @@ class Order:
 
     num_images: int
     batch_size: int
-    discriminator_steps: int
+    batches_per_step: int
     seed: int
     flip: bool
     rank: int = 0
@@ -55,7 +55,7 @@ class Order:
             step: The generator step, from 0.
 
         Returns:
-            Indices of images and whether each is mirrored, both of length `discriminator_steps` * `batch_size` /
+            Indices of images and whether each is mirrored, both of length `batches_per_step` * `batch_size` /
             `world_size`: this process's slices of the global batches, one after the other.
         """
         epochs, offsets = np.divmod(self._positions(step), self.num_images)
@@ -70,7 +70,7 @@ class Order:
 
     def _positions(self, step: int) -> Indices:
         local = self.batch_size // self.world_size
-        updates = step * self.discriminator_steps + np.arange(self.discriminator_steps)
+        updates = step * self.batches_per_step + np.arange(self.batches_per_step)
         within = self.rank * local + np.arange(local)
         return (updates[:, None] * self.batch_size + within).ravel()
 

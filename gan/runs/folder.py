@@ -18,7 +18,7 @@ CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 SAMPLES = "samples"
-_VERSION = re.compile(r"version_\d+")
+_VERSION = re.compile(r"version_(\d+)")
 _STEP = re.compile(r"step_(\d+)\.ckpt")
 
 
@@ -43,16 +43,21 @@ def checkpoints(run: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
+def versions(experiment: Path) -> dict[int, Path]:
+    """Return the folders of an experiment's runs by version number, oldest first."""
+    found = {int(match[1]): path for path in experiment.glob("version_*") if (match := _VERSION.fullmatch(path.name))}
+    return dict(sorted(found.items()))
+
+
 def newest_run(experiment: Path) -> Path:
     """Return the newest version of an experiment.
 
     Raises:
-        FileNotFoundError: if there is none, or it has no checkpoint: an older one is not what was meant.
+        FileNotFoundError: if there is none, or if it has no checkpoint: an older version is not what was asked for.
     """
-    versions = [path for path in experiment.glob("version_*") if path.name.removeprefix("version_").isdigit()]
-    if not versions:
+    if not (runs := versions(experiment)):
         raise FileNotFoundError(f"no run in {experiment}: nothing to continue")
-    newest = max(versions, key=lambda path: int(path.name.removeprefix("version_")))
+    newest = runs[max(runs)]
     if not checkpoints(newest):
         raise FileNotFoundError(f"the newest run, {newest}, has no checkpoint: give --ckpt_path the folder of another")
     return newest

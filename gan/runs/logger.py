@@ -15,9 +15,9 @@ from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 from torch.utils.tensorboard import SummaryWriter
 
 from gan.runs.files import named, write_atomically
-from gan.runs.folder import CONFIG, METRICS, experiment_folder
+from gan.runs.folder import CONFIG, METRICS, experiment_folder, versions
 
-ProtocolFields = Mapping[str, str | int | None]  # how values were made: all that two of them must share to be compared
+ProtocolFields = Mapping[str, str | int | None]  # how a score was computed; scores are comparable if these agree
 
 
 def run_folder(trainer: Trainer) -> Path | None:
@@ -29,44 +29,51 @@ def run_folder(trainer: Trainer) -> Path | None:
 
 
 class RunLogger(TensorBoardLogger):
-    """Writes values to TensorBoard and to `metrics.jsonl`, in the run's folder.
+    """Writes scalars to TensorBoard and to `metrics.jsonl` in the folder of the run.
 
     Args:
         root: Folder of all experiments.
         experiment: Name of the experiment.
-        continue_run: The run to go on with; None: a new version.
-        from_step: Generator step from which that run goes on: what it logged after it is cut when it does, by
-            `cut_once`.
+        continue_run: Folder of the run to continue; None starts a new version.
+        from_step: Generator step at which that run continues. Records of later steps are removed by `cut_once`.
     """
 
     def __init__(self, root: str, experiment: str, continue_run: Path | None = None, from_step: int = 0) -> None:
-        version = None if continue_run is None else continue_run.name
-        purge = None if continue_run is None else from_step + 1
-        super().__init__(root, experiment, version, default_hp_metric=False, purge_step=purge)
+        super().__init__(root, experiment, default_hp_metric=False)
+        self._run_name = None if continue_run is None else continue_run.name
         self._last_step = None if continue_run is None else from_step
+        self._purge_step = None if continue_run is None else from_step + 1
+        self._writer: _LazyWriter | None = None
         self._logged: set[tuple[int | None, frozenset[str], str]] = set()
 
     @property
     def root_dir(self) -> str:
-        """The folder of the experiment. Lightning expands `~` in `log_dir` alone, so it would count elsewhere."""
+        """Folder of the experiment, with `~` and environment variables expanded."""
         return str(experiment_folder(self.save_dir, self.name))
 
     @property
+    def version(self) -> str:
+        """Name of the run's folder, `version_<k>`. The first access claims a new one."""
+        if self._run_name is None:
+            self._run_name = _new_version(Path(self.root_dir))
+        return self._run_name
+
+    @property
     @rank_zero_experiment
-    def experiment(self) -> SummaryWriter:
-        """TensorBoard's writer. Lightning asks for it before it is known whether a checkpoint fits."""
-        if self._experiment is None:
-            self._experiment = _LateWriter(self.log_dir, **self._kwargs)
-        return self._experiment
+    def experiment(self) -> Any:
+        """The `SummaryWriter`. Its file is created on first use, so a run that is refused leaves none."""
+        if self._writer is None:
+            self._writer = _LazyWriter(self.log_dir, self._purge_step)
+        return self._writer
 
     @rank_zero_only
     def log_metrics(
         self, metrics: Mapping[str, Any], step: int | None = None, protocol: ProtocolFields | None = None
     ) -> None:
-        """Log values, and how they were made, under a generator step. A line is on its way to the disk on return.
+        """Log values, and the protocol of an evaluation, under a generator step.
 
-        What stands there already is not logged again: an evaluation that was made up for, but not saved before a kill,
-        is made once more.
+        The line in `metrics.jsonl` is flushed on return. Values that are already recorded for this step are skipped:
+        a run that was killed between an evaluation and its checkpoint makes that evaluation twice.
         """
         self.cut_once()
         if (step, *_subject({**metrics, "protocol": protocol})) in self._logged:
@@ -87,22 +94,23 @@ class RunLogger(TensorBoardLogger):
 
     @rank_zero_only
     def discard_unused(self) -> None:
-        """Remove the run's folder if nothing was made in it: if it holds the configuration at most."""
+        """Remove the run's folder if it holds nothing but the configuration."""
         run = Path(self.log_dir)
         if run.exists() and not {path.name for path in run.rglob("*") if path.is_file()} - {CONFIG}:
             _remove(run)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Close the files, and remove the folder if it is empty: there was nothing to train."""
-        super().finalize(status)
+        """Close the files. Remove the folder if it is empty, as after a run with nothing to train."""
+        if self._writer is not None and self._writer.opened is not None:
+            self._writer.opened.close()
         run = Path(self.log_dir)
         if run.exists() and not any(run.iterdir()):
             _remove(run)
 
     @rank_zero_only
     def save(self) -> None:
-        """Force what was logged to the disk. Lightning's own writes an empty file of hyperparameters too."""
+        """Flush all records to the disk. Lightning's version would also write an empty file of hyperparameters."""
         self.experiment.flush()
         run = Path(self.log_dir)
         for path in run / METRICS, *run.glob("events.out.*"):
@@ -112,9 +120,9 @@ class RunLogger(TensorBoardLogger):
 
     @rank_zero_only
     def cut_once(self) -> None:
-        """Drop what was logged after the step from which the run goes on, and lines that are damaged.
+        """Remove records of steps after the one at which the run continues, and damaged lines.
 
-        To be called when the run does go on, not before: one that is refused loses nothing.
+        Call it when the run has started: a run that is refused keeps its records.
         """
         last_step, self._last_step = self._last_step, None
         if last_step is None:
@@ -129,32 +137,42 @@ class RunLogger(TensorBoardLogger):
             self._logged = {(last_step, *_subject(json.loads(line))) for line in kept if _step_of(line) == last_step}
         self.experiment.open()
 
-    def _get_next_version(self) -> int:
-        """Return the number of a new version, and claim it: another process may be asking at the same time."""
-        while True:
-            version: int = super()._get_next_version()
-            try:
-                _claim(Path(self.root_dir, f"version_{version}"))
-            except FileExistsError:
-                continue
-            return version
+
+class _LazyWriter:
+    """A `SummaryWriter` that creates its file when it is first used."""
+
+    def __init__(self, folder: str, purge_step: int | None) -> None:
+        self._arguments = folder, purge_step
+        self.opened: SummaryWriter | None = None
+
+    def open(self) -> SummaryWriter:
+        """Create the file. Its first record makes TensorBoard hide all earlier records from `purge_step` on."""
+        if self.opened is None:
+            folder, purge_step = self._arguments
+            self.opened = SummaryWriter(folder, purge_step=purge_step)
+        return self.opened
+
+    def flush(self) -> None:
+        """Write out what is buffered, if anything was ever written."""
+        if self.opened is not None:
+            self.opened.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # copying and pickling look for these
+            raise AttributeError(name)
+        return getattr(self.open(), name)
 
 
-class _LateWriter(SummaryWriter):
-    """Opens its file when there is something to write, instead of at once: a run that is refused leaves none."""
-
-    _may_open = False
-
-    def __init__(self, log_dir: str, **settings: Any) -> None:
-        super().__init__(log_dir, **settings)
-        self._may_open = True
-
-    def open(self) -> None:
-        """Open the file. From its first line on, TensorBoard hides what was logged from `purge_step` on."""
-        self._get_file_writer()
-
-    def _get_file_writer(self) -> Any:
-        return super()._get_file_writer() if self._may_open else None
+def _new_version(experiment: Path) -> str:
+    """Claim the next version of an experiment. Another process may be claiming one at the same time."""
+    number = 1 + max(versions(experiment), default=-1)
+    while True:
+        try:
+            _claim(experiment / f"version_{number}")
+        except FileExistsError:
+            number += 1
+        else:
+            return f"version_{number}"
 
 
 @rank_zero_only

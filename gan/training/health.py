@@ -1,4 +1,4 @@
-"""What ends a training early: numbers that are not finite, and the wish of a process to stop."""
+"""What ends a training early: numbers that are not finite, and requests to stop."""
 
 import math
 from itertools import chain
@@ -7,67 +7,66 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-# On a GPU, whose queue runs dry whenever the host looks at a number. No checkpoint is written without a look, so what a
-# late one costs is these few steps.
-STEPS_BETWEEN_LOOKS = 10
+# Reading a number makes a GPU finish its queue, so there it happens every so many steps, and before each checkpoint.
+STEPS_BETWEEN_CHECKS = 10
 
 
-class Watch:
-    """Notes what must stay finite, on the device, and looks at it now and then.
+class Health:
+    """Collects losses and weight norms on the device and checks them now and then.
 
-    What it sees is the same in all processes, so they all end in the same step: weights are equal by construction, and
-    losses and wishes are means over the processes that travelled with the gradients.
+    All processes see the same values and so end in the same step: weights are equal by construction, and losses and
+    stop requests are averaged together with the gradients.
 
     Attributes:
-        wish: Whether this process wishes to stop.
-        stop: Whether any process did, as of the last look; an evaluation that gives way sets it too.
+        stop_requested: Whether this process asked to stop.
+        should_stop: Whether any process had asked to stop at the latest check.
     """
 
     def __init__(self) -> None:
-        self.wish = False
-        self.stop = False
+        self.stop_requested = False
+        self.should_stop = False
         self._step = 0
-        self._notes: list[tuple[str, Tensor]] = []
-        self._wishes: Tensor | None = None
+        self._quantities: list[tuple[str, Tensor]] = []
+        self._stop_requests: Tensor | None = None
 
     def begin(self, step: int) -> None:
-        """Say which generator step is being made."""
+        """Start a generator step, counted from 1."""
         self._step = step
 
-    def passenger(self, loss: Tensor) -> Tensor:
-        """Return what is to travel with the gradients of an update: its loss, and this process' wish."""
-        return torch.stack([loss.detach(), torch.full_like(loss.detach(), float(self.wish))])
+    def values_to_average(self, loss: Tensor) -> Tensor:
+        """Return the loss of an update and this process' stop request, to be averaged along with the gradients."""
+        return torch.stack([loss.detach(), torch.full_like(loss.detach(), float(self.stop_requested))])
 
-    def note_loss(self, network: str, passengers: Tensor) -> None:
-        """Note the mean of all processes' passengers."""
-        loss, self._wishes = passengers.unbind()
-        self._note(network, "loss", loss)
+    def add_loss(self, network: str, averaged: Tensor) -> None:
+        """Add the mean of `values_to_average` over all processes."""
+        loss, self._stop_requests = averaged.unbind()
+        self._add(network, "loss", loss)
 
     @torch.no_grad()
-    def note_weights(self, network: str, module: nn.Module) -> None:
-        """Note the norm of all weights and running statistics after an update: if one is not finite, nor is it."""
+    def add_weights(self, network: str, module: nn.Module) -> None:
+        """Add the norm of all weights and running statistics; it is not finite if one of them is not."""
         tensors = [tensor for tensor in chain(module.parameters(), module.buffers()) if tensor.is_floating_point()]
-        self._note(network, "norm of all weights", get_total_norm(tensors))
+        self._add(network, "norm of all weights", get_total_norm(tensors))
 
     def is_due(self, device_type: str) -> bool:
-        """Say whether it is time to look."""
-        return device_type == "cpu" or self._step % STEPS_BETWEEN_LOOKS == 0
+        """Return whether this step ends with a check."""
+        return device_type == "cpu" or self._step % STEPS_BETWEEN_CHECKS == 0
 
     def check(self) -> None:
-        """Look at what was noted since the last time.
+        """Check everything that was added since the last check.
 
         Raises:
-            FloatingPointError: if something is not finite; the message names the first.
+            FloatingPointError: if a number is not finite; the message names the first.
         """
-        if self._wishes is None:
+        if self._stop_requests is None:
             return
-        numbers = torch.stack([*(number for _, number in self._notes), self._wishes]).tolist()
-        wishes = numbers.pop()
-        self.stop = self.stop or wishes > 0
-        for (what, _), number in zip(self._notes, numbers, strict=True):
+        numbers = torch.stack([*(number for _, number in self._quantities), self._stop_requests]).tolist()
+        stop_requests = numbers.pop()
+        self.should_stop = self.should_stop or stop_requests > 0
+        for (name, _), number in zip(self._quantities, numbers, strict=True):
             if not math.isfinite(number):
-                raise FloatingPointError(f"{what} is {number}: the training stops, its checkpoints stay as they are")
-        self._notes.clear()
+                raise FloatingPointError(f"{name} is {number}: the training stops, its checkpoints stay as they are")
+        self._quantities.clear()
 
-    def _note(self, network: str, quantity: str, number: Tensor) -> None:
-        self._notes.append((f"generator step {self._step}: the {network}'s {quantity}", number))
+    def _add(self, network: str, quantity: str, number: Tensor) -> None:
+        self._quantities.append((f"generator step {self._step}: the {network}'s {quantity}", number))

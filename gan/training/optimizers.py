@@ -12,14 +12,14 @@ Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
 class Saved(NamedTuple):
-    """What decides whether an optimizer can go on from its states in a checkpoint."""
+    """The parts of an optimizer's state dict that decide whether another optimizer can continue from it."""
 
     settings: dict[str, Any]
     state_names: set[str]
 
     @classmethod
     def of(cls, states: dict[str, Any]) -> "Saved":
-        """Return it of an optimizer's state dict."""
+        """Return the parts of an optimizer's state dict."""
         return cls(states["param_groups"][0], {name for state in states["state"].values() for name in state})
 
 
@@ -29,28 +29,28 @@ def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
 
 
 def make_optimizer(argument: str, factory: Optimizer, network: nn.Module) -> torch.optim.Optimizer:
-    """Make a network's optimizer, with torch's fused step where it has one and the configuration does not choose.
+    """Make a network's optimizer, fused where torch has a fused step and the configuration does not choose.
 
     Args:
-        argument: Its name in the configuration, for the message of an error.
-        factory: Makes it from parameters.
-        network: Whose parameters it steps.
+        argument: Its name in the configuration, for error messages.
+        factory: Makes the optimizer from parameters.
+        network: The network that it updates.
 
     Raises:
-        ValueError: if its settings are wrong. It is tried on one number: torch finds some mistakes when it steps.
+        ValueError: if its settings are wrong. torch finds some mistakes in `step` only, so one is made on a single
+            number.
     """
     try:
         _tried(factory, network)
         return _fuse(factory(network.parameters()))
-    except Exception as error:  # of whatever kind: it is for what was configured
+    except Exception as error:  # optimizers raise all kinds, and the configuration is at fault
         raise ValueError(f"{argument}: {error}") from error
 
 
 def settings_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """Return what the configuration says of each group of parameters.
+    """Return the configured settings of each parameter group: the constructors' arguments and the learning rate.
 
-    That is what the constructors take, and the learning rate. Whatever else is in a group, some optimizers count there
-    (Prodigy its distance, ScheduleFree its steps): it belongs to their states.
+    Other entries of a group are state: Prodigy keeps its distance there, ScheduleFree its step.
     """
     kinds = [kind for kind in type(optimizer).__mro__ if issubclass(kind, torch.optim.Optimizer)]
     names = {"lr"}.union(*(inspect.signature(kind).parameters for kind in kinds)) - {"params"}
@@ -58,16 +58,16 @@ def settings_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
 
 
 def check_states(argument: str, factory: Optimizer, network: nn.Module, saved: Saved) -> None:
-    """Find out whether a network's optimizer can go on from its states in a checkpoint: it is tried on one number.
+    """Check that a network's optimizer can continue from its state in a checkpoint, by a step on a single number.
 
     Args:
-        argument: Its name in the configuration, for the message of an error.
-        factory: Makes it from parameters.
-        network: Whose parameters it steps.
-        saved: What the checkpoint holds of it.
+        argument: Its name in the configuration, for error messages.
+        factory: Makes the optimizer from parameters.
+        network: The network that it updates.
+        saved: The state in the checkpoint.
 
     Raises:
-        ValueError: if its settings need what those states lack, as Adam's `amsgrad` does.
+        ValueError: if its settings need state that is not there, as Adam's `amsgrad` does.
     """
     optimizer = _tried(factory, network)
     for state in optimizer.state.values():
@@ -83,7 +83,7 @@ def check_states(argument: str, factory: Optimizer, network: nn.Module, saved: S
 
 
 def _tried(factory: Optimizer, network: nn.Module) -> torch.optim.Optimizer:
-    """Return an optimizer that has stepped one number of the network's kind."""
+    """Return an optimizer after one step on a single number of the network's type and device."""
     number = nn.Parameter(next(network.parameters()).new_zeros(1))
     number.grad = torch.zeros_like(number)
     optimizer = _fuse(factory([number]))
@@ -92,7 +92,7 @@ def _tried(factory: Optimizer, network: nn.Module) -> torch.optim.Optimizer:
 
 
 def _fuse(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """Step all parameters in one kernel: on a CPU torch would choose a loop of many, up to three times as slow."""
+    """Update all parameters in one kernel. On a CPU torch defaults to a loop, up to three times slower."""
     for group in optimizer.param_groups:
         if all(group.get(choice, False) is None for choice in ("fused", "foreach")):
             group["fused"] = True
@@ -109,6 +109,14 @@ class LinearDecay:
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
             raise ValueError(f"decay: start must be at least 0 and below end, got {self.start} and {self.end}")
+
+    def check_horizon(self, max_steps: int) -> None:
+        """Raise a ValueError if a training of `max_steps` would go on with learning rates of zero."""
+        if self.end < max_steps:
+            raise ValueError(
+                f"model.decay.end: the learning rates are 0 from generator step {self.end} on, but "
+                f"trainer.max_steps is {max_steps}"
+            )
 
     def __call__(self, step: int) -> float:
         """Return the factor on the learning rates in generator step `step`, counted from 0."""

@@ -1,38 +1,52 @@
-"""Training with several processes, each holding both networks and its slice of the global batch.
+"""Training with several processes, each of which holds both networks and its slice of the global batch.
 
-Lightning's own DDP wraps the whole module in one reducer, which stops a step that updates one network at a time, or
-(with `find_unused_parameters`) reduces the gradients of both networks in every update. Here nothing is wrapped: after
-the backward pass of an update the gradients of the network in question are averaged in one collective.
+Lightning's DDP wraps the whole module in one gradient reducer. That fails when a step updates one network at a time,
+or, with `find_unused_parameters`, averages the gradients of both networks in every update. Here nothing is wrapped:
+after the backward pass of an update, one collective averages the gradients of the network that is updated.
 """
 
+from itertools import chain
+
+import torch
+import torch.distributed as dist
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning import Trainer
-from pytorch_lightning.overrides.distributed import _sync_module_states
 from pytorch_lightning.strategies import DDPStrategy, StrategyRegistry
+from torch import nn
 
 
 class GANStrategy(DDPStrategy):
-    """Lightning's DDP without the wrapper: processes, ranks and initial equality of the weights stay Lightning's."""
+    """Lightning's DDP without the wrapper. Lightning still starts the processes and assigns ranks and devices."""
 
     strategy_name = "gan"
 
-    def setup(self, trainer: Trainer) -> None:
-        """Refuse to have batch norms converted: those of `gan.norms` are over all processes already.
+    def configure_ddp(self) -> None:
+        """Give all processes the first one's parameters and buffers.
 
         Raises:
             ValueError: if `trainer.sync_batchnorm` is set.
         """
-        if self._layer_sync is not None:
-            raise ValueError(
-                "trainer.sync_batchnorm must be false, got true: batch norms are over all processes as they are"
-            )
-        super().setup(trainer)
-
-    def configure_ddp(self) -> None:
-        """Make all processes start from the first one's parameters and buffers."""
         assert self.model is not None
-        _sync_module_states(self.model)
+        if any(isinstance(module, nn.SyncBatchNorm) for module in self.model.modules()):
+            raise ValueError(
+                "trainer.sync_batchnorm must be false, got true: batch norms are over all processes already"
+            )
+        with torch.no_grad():
+            for tensor in chain(self.model.parameters(), self.model.buffers()):
+                dist.broadcast(tensor, src=0)
 
 
 def use_as_default() -> None:
     """Make `strategy: auto` and `ddp` mean `GANStrategy` from now on, in this process."""
     StrategyRegistry.register("ddp", GANStrategy, "one network's gradients at a time", override=True)
+
+
+def cluster_environment(trainer: Trainer) -> ClusterEnvironment | None:
+    """Return the environment that started this process: torchrun, SLURM or Lightning; None if nothing did."""
+    environment: ClusterEnvironment | None = getattr(trainer.strategy, "cluster_environment", None)
+    if environment is None:  # a strategy for a single device does not know
+        kinds: tuple[type[ClusterEnvironment], ...] = (SLURMEnvironment, TorchElasticEnvironment)
+        environment = next((kind() for kind in kinds if kind.detect()), None)
+    return environment

@@ -14,7 +14,7 @@ from gan.callbacks import EMA, Monitor
 from gan.losses import R1
 from gan.norms import Batch, Conv, Spectral
 from gan.runs.logger import RunLogger
-from gan.training.health import STEPS_BETWEEN_LOOKS, Watch
+from gan.training.health import STEPS_BETWEEN_CHECKS, Health
 
 aten = torch.ops.aten
 BY_OPERATION = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal, aten._unique2, aten.lift_fresh}
@@ -81,11 +81,11 @@ class Between(Callback):
 
 def run(tmp_path, monkeypatch, first: int, last: int, **arguments: Any) -> list[str]:
     """Return what waited between two steps of a training, which looks as seldom as on a GPU."""
-    monkeypatch.setattr(Watch, "is_due", lambda self, device_type, due=Watch.is_due: due(self, "cuda"))
+    monkeypatch.setattr(Health, "is_due", lambda self, device_type, due=Health.is_due: due(self, "cuda"))
     between = Between(first, last)
-    callbacks = [EMA(half_life_images=100), Monitor(every_n_steps=STEPS_BETWEEN_LOOKS), between]
+    callbacks = [EMA(half_life_images=100), Monitor(every_n_steps=STEPS_BETWEEN_CHECKS), between]
     logger = RunLogger(str(tmp_path), "run")
-    fit(small_gan(**arguments), last + 1, callbacks, logger=logger, log_every_n_steps=STEPS_BETWEEN_LOOKS)
+    fit(small_gan(**arguments), last + 1, callbacks, logger=logger, log_every_n_steps=STEPS_BETWEEN_CHECKS)
     return between.waits.found
 
 
@@ -100,11 +100,11 @@ def run(tmp_path, monkeypatch, first: int, last: int, **arguments: Any) -> list[
     ids=["spectral", "conv", "penalty"],
 )
 def test_a_step_does_not_wait_for_the_device(tmp_path, monkeypatch, architecture, arguments):
-    found = run(tmp_path, monkeypatch, 2, STEPS_BETWEEN_LOOKS - 1, architecture=architecture, **arguments)
+    found = run(tmp_path, monkeypatch, 2, STEPS_BETWEEN_CHECKS - 1, architecture=architecture, **arguments)
     assert not found, found[0]
 
 
 def test_a_look_is_seen(tmp_path, monkeypatch):
-    found = run(tmp_path, monkeypatch, 2, STEPS_BETWEEN_LOOKS + 1)
+    found = run(tmp_path, monkeypatch, 2, STEPS_BETWEEN_CHECKS + 1)
     assert found
-    assert all("watch.py" in stack or "callbacks" in stack or "runs.py" in stack for stack in found)
+    assert all("health.py" in stack or "callbacks" in stack or "runs.py" in stack for stack in found)

@@ -19,9 +19,9 @@ def streamed(monkeypatch):
     monkeypatch.setattr(image_data, "MAX_ENCODED_BYTES", 0)
 
 
-def attach(data, step=0, rank=0, world_size=1, discriminator_steps=2):
+def attach(data, step=0, rank=0, world_size=1, batches_per_step=2):
     """Give a data module as much of a trainer as it looks at."""
-    gan = SimpleNamespace(seed=5, discriminator_steps=discriminator_steps)
+    gan = SimpleNamespace(seed=5, batches_per_step=batches_per_step)
     data.trainer = SimpleNamespace(lightning_module=gan, global_step=step, global_rank=rank, world_size=world_size)
     return data
 
@@ -53,7 +53,7 @@ def test_digits_are_the_scans_four_times_enlarged():
 
 
 def test_digits_keep_their_labels():
-    loader = attach(Digits(batch_size=1797), discriminator_steps=1).train_dataloader()
+    loader = attach(Digits(batch_size=1797), batches_per_step=1).train_dataloader()
     labels = next(iter(loader))[1]
     assert labels.dtype == torch.int64
     assert np.array_equal(np.sort(labels), np.sort(load_digits().target))
@@ -104,7 +104,7 @@ def test_a_batch_goes_to_the_device(pets, large, request):
 def test_the_run_s_seed_decides_on_the_order(pets):
     data = attach(Folder(pets, batch_size=4, flip=True))
     assert data.train_dataloader().order == Order(
-        num_images=8, batch_size=4, discriminator_steps=2, seed=5, flip=True, rank=0, world_size=1
+        num_images=8, batch_size=4, batches_per_step=2, seed=5, flip=True, rank=0, world_size=1
     )
 
 
@@ -196,7 +196,7 @@ class Recorder(pl.LightningModule):
     """Trains nothing and notes what it is given; counts steps as the GAN does."""
 
     seed = 5
-    discriminator_steps = 2
+    batches_per_step = 2
 
     def __init__(self):
         super().__init__()

@@ -14,7 +14,7 @@ from gan.data.sources import FileSource
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes")
 
-ORDER = Order(num_images=10, batch_size=8, discriminator_steps=2, seed=3, flip=True)
+ORDER = Order(num_images=10, batch_size=8, batches_per_step=2, seed=3, flip=True)
 
 
 @pytest.fixture(params=[write_folder, write_zip])
@@ -83,7 +83,7 @@ def test_a_source_can_be_sent_to_a_process(source):
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_damaged_image_is_named_in_one_line(tmp_path, num_workers):
     files = open_files(write_folder(tmp_path, {"a.png": encode(noise(6, 6, 3)), "b.png": b"nothing"}))
-    pair = Order(num_images=2, batch_size=2, discriminator_steps=1, seed=0, flip=False)
+    pair = Order(num_images=2, batch_size=2, batches_per_step=1, seed=0, flip=False)
     loader = StreamLoader(FileSource(files, {"a.png": 0, "b.png": 0}, Frame(6, 3)), pair, lambda: 0, num_workers)
     with pytest.raises(ValueError, match=r"^'b.png' in '.*' is no image \(7 bytes\)$"):
         take(loader, 1)
@@ -100,6 +100,6 @@ def test_a_checkpoint_of_another_order_is_reported(source, recwarn):
     loader = memory(source)
     loader.load_state_dict(loader.state_dict())
     assert not recwarn
-    other = memory(source, order=Order(num_images=10, batch_size=4, discriminator_steps=2, seed=3, flip=True))
+    other = memory(source, order=Order(num_images=10, batch_size=4, batches_per_step=2, seed=3, flip=True))
     with pytest.warns(UserWarning, match="not the checkpoint's: batch_size was 8, is 4"):
         other.load_state_dict(loader.state_dict())

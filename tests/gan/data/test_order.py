@@ -9,8 +9,8 @@ from gan.data.order import Order
 from gan.randomness import Stream, rng
 
 
-def order(num_images=10, batch_size=4, discriminator_steps=1, seed=7, flip=True, **ranks):
-    return Order(num_images, batch_size, discriminator_steps, seed, flip, **ranks)
+def order(num_images=10, batch_size=4, batches_per_step=1, seed=7, flip=True, **ranks):
+    return Order(num_images, batch_size, batches_per_step, seed, flip, **ranks)
 
 
 def indices(order, steps):
@@ -19,7 +19,7 @@ def indices(order, steps):
 
 def test_an_element_is_what_its_position_says():
     # Step 3, update 1 of 2, element 2 of 5: position (3 * 2 + 1) * 5 + 2 = 37, in a set of 10 the eighth of epoch 3.
-    images, flips = order(10, batch_size=5, discriminator_steps=2, seed=7).batch(3)
+    images, flips = order(10, batch_size=5, batches_per_step=2, seed=7).batch(3)
     assert images[1 * 5 + 2] == rng(7, Stream.ORDER, 3).permutation(10)[7]
     assert flips[1 * 5 + 2] == (rng(7, Stream.FLIP, 3).random(10)[7] < 0.5)
 
@@ -44,22 +44,22 @@ def test_a_set_may_be_smaller_than_a_batch(num_images):
 
 
 def test_updates_of_the_discriminator_go_on_in_the_same_stream():
-    assert np.array_equal(indices(order(discriminator_steps=3), range(4)), indices(order(), range(12)))
+    assert np.array_equal(indices(order(batches_per_step=3), range(4)), indices(order(), range(12)))
 
 
 @given(
     num_images=st.integers(1, 40),
     local=st.integers(1, 5),
     world_size=st.integers(1, 4),
-    discriminator_steps=st.integers(1, 3),
+    batches_per_step=st.integers(1, 3),
     step=st.integers(0, 10**6),
 )
-def test_processes_share_the_global_batch(num_images, local, world_size, discriminator_steps, step):
-    arguments = (num_images, local * world_size, discriminator_steps)
+def test_processes_share_the_global_batch(num_images, local, world_size, batches_per_step, step):
+    arguments = (num_images, local * world_size, batches_per_step)
     whole = order(*arguments).batch(step)
     slices = [order(*arguments, rank=rank, world_size=world_size).batch(step) for rank in range(world_size)]
     for together, apart in zip(whole, zip(*slices, strict=True), strict=True):
-        by_update = [part.reshape(discriminator_steps, local) for part in apart]
+        by_update = [part.reshape(batches_per_step, local) for part in apart]
         assert np.array_equal(np.concatenate(by_update, axis=1).ravel(), together)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -447,6 +448,7 @@ def test_lines_after_the_checkpoint_are_cut(tmp_path):
         file.write('{"step": 1')  # a line that a kill cut short
     logger.save()
     before = {path: path.read_bytes() for path in run.iterdir()}
+    time.sleep(1)  # TensorBoard reads files in the order of their names, which hold whole seconds
     refused = RunLogger(str(tmp_path), "x", run, from_step=2)
     assert refused.experiment, "Lightning asks for it before it looks at the checkpoint"
     refused.save()

@@ -14,7 +14,7 @@ from gan.norms import Batch
 from gan.runs.checkpoints import read_checkpoint
 from gan.runs.folder import checkpoints
 from gan.runs.logger import RunLogger
-from gan.training.health import STEPS_BETWEEN_LOOKS, Watch
+from gan.training.health import STEPS_BETWEEN_CHECKS, Health
 
 
 class Spoil(Callback):
@@ -101,25 +101,25 @@ def test_an_update_that_overflows_names_its_network(tmp_path, network):
 
 def test_a_late_look_names_the_first_number():
     """On a GPU the host looks every so many steps: nothing may get lost between."""
-    watch, fine = Watch(), torch.tensor(1.0)
+    health, fine = Health(), torch.tensor(1.0)
     due = []
-    for step in range(1, 2 * STEPS_BETWEEN_LOOKS + 1):
-        watch.begin(step)
-        watch.note_loss("discriminator", watch.passenger(fine))
+    for step in range(1, 2 * STEPS_BETWEEN_CHECKS + 1):
+        health.begin(step)
+        health.add_loss("discriminator", health.values_to_average(fine))
         loss = torch.tensor(math.nan) if step in (13, 14) else fine
-        watch.note_loss("generator", watch.passenger(loss))
-        if watch.is_due("cuda"):
+        health.add_loss("generator", health.values_to_average(loss))
+        if health.is_due("cuda"):
             due.append(step)
             if step < 20:
-                watch.check()
+                health.check()
     assert due == [10, 20]
     with pytest.raises(FloatingPointError, match="generator step 13: the generator's loss is nan"):
-        watch.check()
+        health.check()
 
 
 def test_nothing_is_saved_without_a_look(tmp_path, monkeypatch):
     """On a GPU the step that saves may not be one of those that look."""
-    monkeypatch.setattr(Watch, "is_due", lambda *_: False)
+    monkeypatch.setattr(Health, "is_due", lambda *_: False)
     choose, value, message = SPOILT["a weight of G"]
     run = train(tmp_path, Spoil(choose, value), every_n_steps=3)
     assert (run / "error").read_text().startswith(message)
@@ -127,22 +127,22 @@ def test_nothing_is_saved_without_a_look(tmp_path, monkeypatch):
 
 
 def test_a_wish_is_known_to_all_who_look():
-    watch = Watch()
-    watch.check()  # before the first step there is nothing to see
-    assert not watch.stop
-    watch.wish = True
-    watch.note_loss("generator", watch.passenger(torch.tensor(2.0, requires_grad=True)))
-    watch.check()
-    assert watch.stop
+    health = Health()
+    health.check()  # before the first step there is nothing to see
+    assert not health.should_stop
+    health.stop_requested = True
+    health.add_loss("generator", health.values_to_average(torch.tensor(2.0, requires_grad=True)))
+    health.check()
+    assert health.should_stop
 
 
 def test_a_look_keeps_what_was_decided_and_nothing_else():
-    watch = Watch()
-    watch.stop = True  # an evaluation gave way
-    watch.note_loss("generator", watch.passenger(torch.tensor(2.0)))  # when nobody wished it any more
-    watch.check()
-    assert watch.stop
-    assert not watch._notes, "they would pile up over the training"
+    health = Health()
+    health.should_stop = True  # an evaluation gave way
+    health.add_loss("generator", health.values_to_average(torch.tensor(2.0)))  # when nobody wished it any more
+    health.check()
+    assert health.should_stop
+    assert not health._quantities, "they would pile up over the training"
 
 
 @pytest.mark.slow

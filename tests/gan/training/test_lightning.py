@@ -11,18 +11,19 @@ from lightning_fabric.strategies.launchers.subprocess_script import _ChildProces
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loops.fit_loop import _FitLoop
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
-from pytorch_lightning.overrides.distributed import _sync_module_states
-from pytorch_lightning.plugins.environments import SLURMEnvironment
-from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from small_trainings import fit, small_gan
 
 from gan.callbacks import Checkpoint, Interruption
-from gan.module import GAN
+from gan.norms import Batch
 from gan.runs.folder import checkpoints
 from gan.runs.logger import RunLogger
-from gan.training.strategy import GANStrategy
+from gan.training.module import TrainingModule
+from gan.training.strategy import GANStrategy, cluster_environment
 
 
 class Recorder(Callback):
@@ -112,7 +113,7 @@ def test_weights_are_converted_after_they_were_loaded():
     source = inspect.getsource(Trainer._run)
     assert source.index("_call_setup_hook") < source.index("_restore_modules_and_callbacks")
     assert source.index("_restore_modules_and_callbacks") < source.index("self.strategy.setup(self)")
-    assert "setup" in GAN.__dict__
+    assert "setup" in TrainingModule.__dict__
 
 
 def test_optimizers_are_made_before_fit_starts_and_restored_after():
@@ -130,25 +131,37 @@ def test_the_update_of_the_discriminator_is_not_counted():
     assert loop.optim_step_progress.total.completed == 2
 
 
-def test_states_are_synchronized_by_a_function_of_the_module():
-    """`GANStrategy.configure_ddp` calls `_sync_module_states` where Lightning would wrap the module."""
-    assert list(inspect.signature(_sync_module_states).parameters) == ["module"]
-    assert "self.configure_ddp()" in inspect.getsource(DDPStrategy.setup)
-
-
-def test_batch_norms_are_not_converted():
-    """`GANStrategy.setup` reads `_layer_sync`; what it would make of our batch norms takes no labels."""
-    settings = {"accelerator": "cpu", "devices": 2, "logger": False, "enable_model_summary": False}
-    trainer = Trainer(strategy=GANStrategy(), sync_batchnorm=True, **settings)
+def test_converted_batch_norms_are_refused():
+    """Lightning converts them just before `configure_ddp`. A converted one would take no labels."""
+    source = inspect.getsource(DDPStrategy.setup)
+    assert source.index("_layer_sync.apply") < source.index("self.configure_ddp()")
+    strategy = GANStrategy()
+    strategy.model = TorchSyncBatchNorm().apply(small_gan(generator_norms=[Batch()]))
     with pytest.raises(ValueError, match="sync_batchnorm must be false, got true: batch norms are over all processes"):
-        trainer.strategy.setup(trainer)
+        strategy.configure_ddp()
 
 
-def test_slurm_names_its_signal():
-    """`Interruption` reads `auto_requeue` and `requeue_signal` of the environment that Lightning found."""
-    assert SLURMEnvironment(auto_requeue=True, requeue_signal=signal.SIGUSR2).requeue_signal == signal.SIGUSR2
-    trainer = Trainer(logger=False, enable_checkpointing=False, enable_model_summary=False)
-    assert hasattr(trainer._accelerator_connector, "cluster_environment")
+def test_slurm_says_whether_and_when_to_requeue():
+    """`Interruption` reads `auto_requeue` and `requeue_signal`."""
+    environment = SLURMEnvironment(auto_requeue=True, requeue_signal=signal.SIGUSR2)
+    assert (environment.auto_requeue, environment.requeue_signal) == (True, signal.SIGUSR2)
+
+
+@pytest.mark.parametrize(
+    ("variables", "kind"),
+    [
+        ({"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "training"}, SLURMEnvironment),
+        ({"TORCHELASTIC_RUN_ID": "1", "GROUP_RANK": "0"}, TorchElasticEnvironment),
+        ({}, type(None)),
+    ],
+)
+def test_who_started_the_process_is_known_on_a_single_device(variables, kind, monkeypatch):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    alone = SimpleNamespace(strategy=SingleDeviceStrategy())
+    assert isinstance(cluster_environment(alone), kind)
+    several = SimpleNamespace(strategy=GANStrategy(cluster_environment=LightningEnvironment()))
+    assert isinstance(cluster_environment(several), LightningEnvironment)
 
 
 def test_stopping_is_asked_for_by_an_attribute():

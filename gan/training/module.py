@@ -1,0 +1,205 @@
+"""What every training here has in common: its clock, optimizers, records and checks."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+
+from gan.data import ImageData
+from gan.randomness import check_seed
+from gan.runs.logger import ProtocolFields, RunLogger
+from gan.training.health import Health
+from gan.training.limits import check_limits, check_processes, limit_by_steps_alone
+from gan.training.optimizers import LinearDecay, Optimizer, Saved, check_states, make_optimizer, settings_of
+
+
+class TrainingModule(LightningModule, ABC):
+    """Base of the modules that are trained by manual optimization, with one `training_step` per count of the clock.
+
+    `trainer.global_step` counts training steps, however many updates each of them makes, and so does everything else.
+
+    Args:
+        seed: Of everything random.
+        decay: How the learning rates fall; None keeps them constant.
+
+    Attributes:
+        health: Checks that losses and weights stay finite, and whether a process asked to stop.
+        published_at: The step at which each value was last published.
+
+    Raises:
+        ValueError: if the seed is out of range.
+    """
+
+    def __init__(self, seed: int, decay: LinearDecay | None) -> None:
+        super().__init__()
+        check_seed("seed", seed)
+        self.automatic_optimization = False
+        self.seed = seed
+        self.decay = decay
+        self.health = Health()
+        self.published_at: dict[str, int] = {}
+        self._loaded_step = 0
+        self._loaded_kinds: list[str] | None = None
+        self._loaded_states: list[Saved] = []
+
+    # What a subclass says of itself
+
+    @property
+    @abstractmethod
+    def batches_per_step(self) -> int:
+        """Batches of `data.batch_size` images that one training step takes."""
+
+    @abstractmethod
+    def trained_networks(self) -> Mapping[str, tuple[nn.Module, Optimizer]]:
+        """Return the networks in training by name, each with what makes its optimizer."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images of one batch, all processes together."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, ImageData)
+        return data.batch_size
+
+    @property
+    def weights_dtype(self) -> torch.dtype:
+        """Data type of the weights, and so of what enters the networks."""
+        assert isinstance(self.dtype, torch.dtype)
+        return self.dtype
+
+    # Records
+
+    def learning_rates(self) -> dict[str, float]:
+        """Return the learning rate of each network's optimizer in the latest update."""
+        rates = [float(optimizer.param_groups[0]["lr"]) for optimizer in self.trainer.optimizers]
+        return dict(zip(self.trained_networks(), rates, strict=True))
+
+    def publish(self, values: dict[str, float], protocol: ProtocolFields | None = None) -> None:
+        """Log values under the current step and show them to callbacks that read `trainer.callback_metrics`.
+
+        Args:
+            values: The values by name.
+            protocol: How they were computed, for the run's records.
+        """
+        for logger in self.trainer.loggers:
+            if isinstance(logger, RunLogger):
+                logger.log_metrics(values, self.trainer.global_step, protocol)
+            else:
+                logger.log_metrics(values, self.trainer.global_step)
+        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
+        self.published_at.update(dict.fromkeys(values, self.trainer.global_step))
+
+    # Lightning's hooks
+
+    def setup(self, stage: str) -> None:
+        """Convert to the trainer's data type before a checkpoint is loaded; Lightning does so too late."""
+        self.trainer.precision_plugin.convert_module(self)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Make one optimizer for each network in training."""
+        optimizers = [make_optimizer(*configured) for configured in self._configured_optimizers()]
+        self._optimizer_settings = [settings_of(each) for each in optimizers]
+        return optimizers
+
+    def on_fit_start(self) -> None:
+        """Check the trainer, the configuration and the loaded checkpoint against each other.
+
+        Raises:
+            ValueError: if they do not fit.
+        """
+        if not all(network.training for network, _ in self.trained_networks().values()):
+            raise ValueError(
+                "the networks are in evaluation mode, as those of gan.load are: to train on from a checkpoint give it "
+                "to Trainer.fit as ckpt_path, with a new GAN"
+            )
+        check_processes(self.trainer)
+        check_limits(self.trainer)
+        self._restore_limits: Callable[[], None] = limit_by_steps_alone(self.trainer)
+        if self.decay is not None:
+            self.decay.check_horizon(self.trainer.max_steps)
+        self._check_loaded_optimizers()
+        if self._loaded_step >= self.trainer.max_steps:
+            steps = f"generator step {self._loaded_step} of trainer.max_steps {self.trainer.max_steps}"
+            self.trainer.print(f"nothing to train: the run is at {steps} already")
+
+    def on_train_start(self) -> None:
+        """Reapply the configured optimizer settings after a checkpoint was restored, and continue the run's records.
+
+        Raises:
+            ValueError: if the processes do not start at the same step: each reads its own disk.
+        """
+        step, first = self.trainer.global_step, self.trainer.strategy.broadcast(self.trainer.global_step)
+        if step != first:
+            rank = self.trainer.global_rank
+            raise ValueError(f"process {rank} found a checkpoint of step {step}, but process 0 one of step {first}")
+        for logger in self.trainer.loggers:
+            if isinstance(logger, RunLogger):
+                logger.cut_once()
+        for group, settings in self._groups_and_settings():
+            group.update(settings)
+
+    def on_fit_end(self) -> None:
+        """Restore the trainer's own limits."""
+        self._restore_limits()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the kinds of the optimizers."""
+        checkpoint["optimizer_kinds"] = self._optimizer_kinds()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what `on_fit_start` compares with the configuration."""
+        self._loaded_step = checkpoint["global_step"]
+        self._loaded_kinds = checkpoint.get("optimizer_kinds")
+        self._loaded_states = [Saved.of(states) for states in checkpoint.get("optimizer_states", [])]
+
+    # The loops of validate, test and predict go over nothing: callbacks do the work when a loop ends.
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Do nothing."""
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Do nothing."""
+
+    def predict_step(self, batch: Any, batch_idx: int) -> None:
+        """Do nothing."""
+
+    # For a subclass' step
+
+    def optimizer_of(self, network: str) -> LightningOptimizer:
+        """Return the optimizer of a network in training."""
+        optimizers = self.optimizers()
+        found = optimizers if isinstance(optimizers, list) else [optimizers]
+        optimizer = dict(zip(self.trained_networks(), found, strict=True))[network]
+        assert isinstance(optimizer, LightningOptimizer)
+        return optimizer
+
+    def set_learning_rates(self) -> None:
+        """Set the learning rates of the current step."""
+        factor = 1.0 if self.decay is None else self.decay(self.trainer.global_step)
+        for group, settings in self._groups_and_settings():
+            group["lr"] = settings["lr"] * factor
+
+    def local_slice(self, drawn: Tensor) -> Tensor:
+        """Return this process' slice of what was drawn for the global batch."""
+        return drawn.chunk(self.trainer.world_size)[self.trainer.global_rank]
+
+    def _configured_optimizers(self) -> Iterator[tuple[str, Optimizer, nn.Module]]:
+        for name, (network, factory) in self.trained_networks().items():
+            yield f"{name}_optimizer", factory, network
+
+    def _groups_and_settings(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        for optimizer, settings in zip(self.trainer.optimizers, self._optimizer_settings, strict=True):
+            yield from zip(optimizer.param_groups, settings, strict=True)
+
+    def _optimizer_kinds(self) -> list[str]:
+        return [f"{type(each).__module__}.{type(each).__qualname__}" for each in self.trainer.optimizers]
+
+    def _check_loaded_optimizers(self) -> None:
+        if self._loaded_kinds not in (None, kinds := self._optimizer_kinds()):
+            saved, asked = ", ".join(self._loaded_kinds), ", ".join(kinds)
+            raise ValueError(f"the checkpoint holds the states of {saved}, but the configuration asks for {asked}")
+        for saved_states, configured in zip(self._loaded_states, self._configured_optimizers(), strict=False):
+            check_states(*configured, saved_states)
