@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def load(run_or_checkpoint: str | Path) -> "GAN":
-    """Return a trained GAN, ready to sample, from the folder of a run (its newest checkpoint) or a checkpoint file.
+    """Return a trained GAN in evaluation mode, from a checkpoint or from the newest checkpoint of a run's folder.
 
     Samples come from the averaged weights if the run kept an average. Neither data nor configuration is needed:
 
@@ -16,9 +16,9 @@ def load(run_or_checkpoint: str | Path) -> "GAN":
 
     Raises:
         FileNotFoundError: if there is no checkpoint.
-        ValueError: if the file is not a whole checkpoint of this framework.
+        ValueError: if the file is damaged or not a checkpoint of this framework.
     """
-    from gan.module import GAN  # imported late: `import gan.networks` should not wait for Lightning
+    from gan.module import GAN  # imported here, so that `import gan.networks` loads no Lightning
     from gan.runs.checkpoints import find_checkpoint, read_checkpoint
 
     return GAN.from_checkpoint(read_checkpoint(find_checkpoint(run_or_checkpoint)))

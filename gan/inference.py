@@ -150,7 +150,7 @@ class GenerativeModule(TrainingModule):
 
     @classmethod
     def from_checkpoint(cls: type[M], checkpoint: dict[str, Any]) -> M:
-        """Rebuild the module, with its weights, from the content of a checkpoint file."""
+        """Rebuild the module, including its weights, from the content of a checkpoint file."""
         description = checkpoint["gan"]
         module = cls(
             build(description["generator"], Generator),

@@ -1,4 +1,4 @@
-"""The endless stream of samples: what number i is made from depends on the seed and i alone."""
+"""The inputs of samples: an endless stream in which sample i depends on the seed and i alone."""
 
 from collections.abc import Sequence
 
@@ -9,18 +9,18 @@ from gan.networks import Generator
 from gan.randomness import Stream, check_seed, integers, normal, rng
 
 Labels = Tensor | Sequence[int]
-SAMPLE_BLOCK = 64  # samples are drawn in blocks of this many: part of every result, like the streams of randomness
+SAMPLE_BLOCK = 64  # samples are drawn in blocks of this size; changing it changes all samples
 _WHOLE = torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64
 
 
 def sample_inputs(
     generator: Generator, n: int, *, seed: int, start: int = 0, labels: Labels | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return what samples number `start` to `start + n` are made from: z (n, latent_dim) and labels (n,), on the CPU.
+    """Return the inputs of samples `start` to `start + n`: z (n, latent_dim) and labels (n,), on the CPU.
 
     Raises:
-        ValueError: if n is below 1, start below 0 or seed out of range, there is not one of the given labels a
-            sample, or one is not a class.
+        ValueError: if n is below 1, start below 0, seed out of range, the number of labels is not n, or a label is not
+            a class.
     """
     if n < 1:
         raise ValueError(f"the number of samples must be at least 1, got {n}")
@@ -43,7 +43,7 @@ def _checked(given: Labels, n: int, num_classes: int) -> Tensor:
         labels = torch.as_tensor(given)
         if labels.dtype not in _WHOLE:
             raise TypeError
-    except (ValueError, TypeError, RuntimeError):  # as many kinds as there are ways of being no numbers
+    except (ValueError, TypeError, RuntimeError):  # not numbers
         raise ValueError(f"labels must be whole numbers, got {given!r}") from None
     if labels.shape != (n,):
         raise ValueError(f"labels must have the shape ({n},), got {tuple(labels.shape)}")

@@ -1,9 +1,9 @@
 """Randomness as a function of position.
 
-Every random number of a run is drawn from a generator that is made anew from *where* in the run it is needed: the seed,
-what it is for, and the position (a generator step, an epoch, the number of a sample). Nothing about randomness has to
-be saved: a run that continues at step k draws what it would have drawn, and n processes draw for the global batch and
-keep their slice of it.
+Every random number of a run is drawn from a new generator that is seeded with its purpose and its position in the run:
+a generator step, an epoch, the index of a sample. So no random state has to be saved. A run that is resumed at step k
+draws the same numbers as one that was never interrupted, and n processes draw for the global batch and keep their
+slices.
 """
 
 from enum import IntEnum
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class Stream(IntEnum):
-    """What a random number is for. The values are part of every result ever made: never reuse or renumber one."""
+    """The purpose of a random number. The values are part of all results: never reuse or renumber one."""
 
     ORDER = 0  # the permutation of the data; position: (epoch,)
     FLIP = 1  # horizontal flips; position: (epoch,)
@@ -23,14 +23,14 @@ class Stream(IntEnum):
     MIX = 4  # interpolation weights of the gradient penalties; position as NOISE
     SAMPLES = 5  # z of samples for evaluation; position: (block of samples,)
     SAMPLE_LABELS = 6  # y of such samples; position as SAMPLES
-    NETWORKS = 7  # what networks draw by themselves, as dropout does; position: (generator step, process)
+    NETWORKS = 7  # torch's own generators, used by dropout; position: (generator step, process)
 
 
 MAX_SEED = 2**32 - 1
 
 
 def check_seed(name: str, seed: int) -> None:
-    """Refuse a seed that would not be one of a single 32-bit word: larger ones stand for positions of smaller ones.
+    """Check that a seed fits into 32 bits. A larger one would coincide with a position of a smaller one.
 
     Raises:
         ValueError: if it is below 0 or above `MAX_SEED`.
@@ -40,17 +40,17 @@ def check_seed(name: str, seed: int) -> None:
 
 
 def rng(seed: int, stream: Stream, *position: int) -> np.random.Generator:
-    """Return the generator of one position; equal arguments give equal numbers, different ones independent streams.
+    """Return the generator of one position. Different arguments give independent streams (NumPy's `SeedSequence`).
 
-    NumPy's `SeedSequence` hashes the tuple. Always drawn on the CPU, the numbers are the same for every device.
+    Numbers are always drawn on the CPU, so they are the same for every device.
     """
     return np.random.default_rng((seed, int(stream), *position))
 
 
 def seed_torch(device: torch.device, seed: int, stream: Stream, *position: int) -> None:
-    """Let torch's own generators, the host's and a device's, go on from a position: dropout draws from them.
+    """Seed torch's own generators of the host and of one device, from which dropout draws.
 
-    Not `torch.manual_seed`, which is for all devices: where CUDA is not in use it takes a millisecond.
+    `torch.manual_seed` seeds all devices and takes a millisecond where CUDA is not in use.
     """
     number = int(rng(seed, stream, *position).integers(2**63))
     torch.default_generator.manual_seed(number)

@@ -1,4 +1,4 @@
-"""What happens beside the training step; every callback counts generator steps."""
+"""Callbacks. All of them count generator steps."""
 
 from gan.callbacks.checkpoint import AtomicCheckpointIO, Checkpoint
 from gan.callbacks.collapse import Collapse

@@ -1,4 +1,4 @@
-"""When a run is saved, and how."""
+"""Checkpoints: when they are saved, and how they are written."""
 
 import math
 from pathlib import Path
@@ -18,15 +18,15 @@ from gan.training.module import TrainingModule
 
 
 class Checkpoint(LightningCheckpoint):
-    """Saves the whole state of the run at its start, every n generator steps, and at its end.
+    """Saves the whole state of a run at its start, every n generator steps, and at its end.
 
-    Lightning calls callbacks of this kind last: all that belongs to a step is done and logged before it is saved.
+    Lightning calls callbacks of this kind last, so everything that belongs to a step is done and logged by then.
 
     Args:
         every_n_steps: Generator steps between two checkpoints.
-        keep: How many of the newest of these stay on the disk; 0: all.
-        monitor: Name of a metric; whenever it is better than ever, the state is saved as `best.ckpt` too.
-        lower_is_better: Whether less is better (distances) or more (scores).
+        keep: Number of the newest checkpoints to keep; 0 keeps all.
+        monitor: Name of a metric. At each new best value the state is saved as `best.ckpt` as well.
+        lower_is_better: Whether the metric is a distance (True) or a score (False).
     """
 
     def __init__(
@@ -37,10 +37,10 @@ class Checkpoint(LightningCheckpoint):
         self.every_n_steps, self.keep = every_n_steps, keep
         self.monitor, self.lower_is_better = monitor, lower_is_better
         self.best = self._worst = math.inf if lower_is_better else -math.inf
-        self._at: int | None = None  # the step of the newest one
+        self._at: int | None = None  # the step of the newest checkpoint
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find out before the first step that there is nowhere to save.
+        """Check before the first step that there is a folder to save in.
 
         Raises:
             ValueError: if the trainer has no logger that keeps a run's folder.
@@ -53,10 +53,7 @@ class Checkpoint(LightningCheckpoint):
             )
 
     def save_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the start of a run, unless it is continued: to be called before what takes long at its start.
-
-        The run can then be continued whenever it is killed.
-        """
+        """Save the start of a new run. Call it before long work at the start, so that a killed run can be resumed."""
         if (run := run_folder(trainer)) is None or self._at is not None:
             return
         if trainer.is_global_zero:
@@ -65,14 +62,14 @@ class Checkpoint(LightningCheckpoint):
         if _is_loaded(trainer, checkpoint_path(run, trainer.global_step)):
             self._at = trainer.global_step
             return
-        self.best = self._worst  # a checkpoint of another run brings a value whose weights are not in this one
+        self.best = self._worst  # the best weights of another run are not in this one
         self._save(trainer, pl_module, run)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the start of a run, with what was measured of it.
+        """Save the start of a run, including its first scores.
 
         Raises:
-            ValueError: if `monitor` is not among that, in a new run.
+            ValueError: if the run is new and `monitor` is not among its metrics.
         """
         if (run := run_folder(trainer)) is None:
             return
@@ -87,7 +84,7 @@ class Checkpoint(LightningCheckpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save, every n steps, and when the metric is better than ever."""
+        """Save every n steps, and at a new best value of the metric."""
         if (run := run_folder(trainer)) is None:
             return
         self._save_best(trainer, pl_module, run)
@@ -95,38 +92,38 @@ class Checkpoint(LightningCheckpoint):
             self._save(trainer, pl_module, run)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save after the last step, be it early."""
+        """Save after the last step, even if it came early."""
         if (run := run_folder(trainer)) is not None and self._at != trainer.global_step:
             self._save(trainer, pl_module, run)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the evaluation of the last step, if it was made up for now: then no training has started."""
+        """Save an evaluation of the last step that was interrupted before and repeated now, without any training."""
         run = run_folder(trainer)
         if run is not None and self._at is None and _is_made_up_for(trainer, pl_module):
             self._save_best(trainer, pl_module, run)
             self._save(trainer, pl_module, run)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best value so far, and of what."""
+        """Return the best value so far and its metric."""
         return {"best": self.best, "monitor": self.monitor, "lower_is_better": self.lower_is_better}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the best value so far, unless something else is the best from now on."""
+        """Restore the best value, unless the metric has changed."""
         if (state_dict.get("monitor"), state_dict.get("lower_is_better")) == (self.monitor, self.lower_is_better):
             self.best = state_dict["best"]
 
     def _save_best(self, trainer: Trainer, pl_module: LightningModule, run: Path) -> None:
         assert isinstance(pl_module, TrainingModule)
         if self.monitor is None or pl_module.published_at.get(self.monitor) != trainer.global_step:
-            return  # not measured in this step: the value at hand is of older weights
-        value = trainer.strategy.broadcast(float(trainer.callback_metrics[self.monitor]))  # all must decide alike
+            return  # not measured in this step, so the value belongs to older weights
+        value = trainer.strategy.broadcast(float(trainer.callback_metrics[self.monitor]))  # all processes must agree
         if value < self.best if self.lower_is_better else value > self.best:
             self.best = value
             _save(trainer, pl_module, run / CHECKPOINTS / "best.ckpt")
 
     def _save(self, trainer: Trainer, pl_module: LightningModule, run: Path) -> None:
         for logger in trainer.loggers:
-            logger.save()  # what was logged up to this step must be on the disk before the step counts as saved
+            logger.save()  # records of this step must be on the disk before its checkpoint
         _save(trainer, pl_module, checkpoint_path(run, trainer.global_step))
         self._at = trainer.global_step
         if self.keep:
@@ -134,36 +131,36 @@ class Checkpoint(LightningCheckpoint):
 
 
 def _is_loaded(trainer: Trainer, path: Path) -> bool:
-    """Say whether the run was continued from this file. All processes must agree: they do not look at the disk."""
+    """Return whether the run was resumed from this file. Does not read the disk: all processes must agree."""
     return trainer.ckpt_path is not None and Path(trainer.ckpt_path).resolve() == path.resolve()
 
 
 def _is_made_up_for(trainer: Trainer, module: LightningModule) -> bool:
-    """Say whether this step was evaluated only now that the run goes on from it."""
+    """Return whether this step was evaluated after the run was resumed at it."""
     assert isinstance(module, TrainingModule)
     return trainer.global_step in module.published_at.values()
 
 
 def _save(trainer: Trainer, module: LightningModule, path: Path) -> None:
     assert isinstance(module, TrainingModule)
-    module.health.check()  # what is not finite is not worth saving
+    module.health.check()  # never save weights that are not finite
     trainer.save_checkpoint(path, weights_only=False)
 
 
 @rank_zero_only
 def _remove_old(run: Path, keep: int, step: int) -> None:
-    """Remove all but the newest up to a step. A later one is damaged: the run did not go on from it."""
+    """Remove all but the newest checkpoints up to a step. Later ones are damaged: the run was resumed before them."""
     for path in [path for number, path in checkpoints(run).items() if number <= step][:-keep]:
         path.unlink()
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints so that a file under its name is whole whenever the machine dies, and reads no other."""
+    """Writes checkpoints atomically, and refuses to read damaged ones."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write beside the target, force it to the disk, then rename."""
+        """Write to a temporary file beside the target, flush it to the disk, then rename it."""
         write_atomically(Path(path), lambda file: save_tensors(checkpoint, file))
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
-        """Read a file that is whole, whatever Lightning says of devices and pickles."""
+        """Read a checkpoint to the CPU without unpickling code; Lightning's other arguments are ignored."""
         return read_checkpoint(Path(path))

@@ -1,4 +1,4 @@
-"""The average of the generator's weights over the training."""
+"""The exponential moving average of the generator's weights."""
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -11,14 +11,14 @@ from gan.module import GAN
 class EMA(Callback):
     """Keeps an exponential moving average of the generator's weights, from which samples are drawn.
 
-    After every generator step each parameter moves from its average towards its value by 1 - 2^(-n/h), n being the
-    images of the generator's batch and h the half-life (Karras et al., EDM, NeurIPS 2022, use the same form). Buffers,
-    such as the running statistics of batch normalization, are copied; those of parametrizations, such as the singular
-    vectors of spectral normalization, belong to the weights: the average has its own, which follow its weights. It is
-    part of the module (`generator_ema`), and so of its checkpoints.
+    After each generator step the average moves towards the weights by the factor 1 - 2^(-n/h), where n is the size of
+    the generator's batch and h the half-life (the form of Karras et al., EDM, NeurIPS 2022). Buffers such as the
+    running statistics of batch norm are copied. Buffers of parametrizations, such as the singular vectors of spectral
+    norm, are not: the average has its own, which follow its own weights. The average is `generator_ema` of the module
+    and part of its checkpoints.
 
     Args:
-        half_life_images: Generated images after which a weight's share in the average has halved.
+        half_life_images: Number of generated images after which a weight's share in the average has halved.
     """
 
     def __init__(self, half_life_images: float = 10_000.0) -> None:
@@ -27,16 +27,16 @@ class EMA(Callback):
         self.half_life_images = half_life_images
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Add the average to the module, before a checkpoint is loaded into it."""
+        """Add the average to the module before a checkpoint is loaded."""
         assert isinstance(pl_module, GAN)
         if stage == "fit" and pl_module.generator_ema is None:
             pl_module.add_average()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse what would make a wrong average.
+        """Check that the average can be kept.
 
         Raises:
-            ValueError: if there are several of these callbacks, or the weights are in half precision.
+            ValueError: if there are several EMA callbacks, or the weights are in half precision.
         """
         assert isinstance(pl_module, GAN)
         if sum(isinstance(callback, EMA) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
@@ -47,13 +47,13 @@ class EMA(Callback):
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From now on, follow every step of the generator's optimizer, whatever the order of the callbacks."""
+        """Update after every step of the generator's optimizer, independent of the order of the callbacks."""
         assert isinstance(pl_module, GAN)
         module = pl_module
         self._hook = trainer.optimizers[0].register_step_post_hook(lambda *_: self._update(module, trainer))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop following the optimizer."""
+        """Stop updating."""
         self._hook.remove()
 
     @torch.no_grad()
@@ -70,7 +70,7 @@ class EMA(Callback):
 
 
 def _update_parametrizations(network: nn.Module) -> None:
-    """Let parametrizations take the step that they take with every use in training: one of the power iteration, say."""
+    """Update parametrizations as a training forward pass does, by a step of the power iteration for example."""
     for module in network.modules():
         if is_parametrized(module):
             assert isinstance(module.parametrizations, nn.ModuleDict)

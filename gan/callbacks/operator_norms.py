@@ -1,4 +1,4 @@
-"""The operator norms of the layers, so that one can watch what a normalization does."""
+"""Operator norms of the layers, which show the effect of a normalization over the training."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,10 +19,11 @@ WATCHED = nn.Linear, nn.Conv2d, nn.ConvTranspose2d, convnorm.ConvNorm
 
 
 class OperatorNorms(Callback):
-    """Logs the exact operator norm of every layer as it acts, `operator_norm/<network>/<layer>`, every n steps.
+    """Logs the exact operator norm of every layer, `operator_norm/<network>/<layer>`, every n steps.
 
-    Layers are linear ones and convolutions that are called as such: not those within `nn.MultiheadAttention`, say, nor
-    those with the hooks of `torch.nn.utils.spectral_norm`, `weight_norm` or `prune`.
+    These are the linear layers and convolutions that the network calls. Layers whose weights are used without a call,
+    as in `nn.MultiheadAttention`, and layers with the hooks of `torch.nn.utils.spectral_norm`, `weight_norm` or `prune`
+    are left out.
 
     Args:
         every_n_steps: Generator steps between two measurements. The first is made before training.
@@ -49,7 +50,7 @@ class OperatorNorms(Callback):
         size, channels = module.generator.image_size, module.generator.channels
         z = torch.zeros(1, module.generator.latent_dim, device=module.device, dtype=module.weights_dtype)
         image = torch.zeros(1, channels, size, size, device=module.device, dtype=module.weights_dtype)
-        with exact_inference(module.device.type):  # cuDNN's TF32 would show in the fourth digit
+        with exact_inference(module.device.type):  # TF32 would change the fourth digit
             norms = {
                 f"operator_norm/{network}/{name}": value
                 for network, x in (("generator", z), ("discriminator", image))
@@ -62,7 +63,7 @@ class OperatorNorms(Callback):
 def operator_norms(network: nn.Module, x: Tensor) -> Iterator[tuple[str, float]]:
     """Yield the name and the operator norm of every linear layer and convolution, for inputs of the shape of `x`.
 
-    Those that are not called in evaluation mode see no inputs, and are left out.
+    Layers that are not called in evaluation mode are left out.
     """
     sizes = _input_sizes(network, x)
     for name, layer in _layers(network):
@@ -73,16 +74,16 @@ def operator_norms(network: nn.Module, x: Tensor) -> Iterator[tuple[str, float]]
 def _layers(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     for name, child in network.named_children():
         if isinstance(child, WATCHED):
-            if not is_hooked(child):  # operator_norm refuses it, which is no reason to end a training
+            if not is_hooked(child):  # operator_norm refuses hooked layers
                 yield prefix + name, child
         else:
             yield from _layers(child, f"{prefix}{name}.")
 
 
 def _input_sizes(network: nn.Module, x: Tensor) -> dict[str, tuple[int, ...]]:
-    """Return the height and width of what each layer sees, by a look at a forward pass in evaluation mode.
+    """Return the height and width of each layer's input in a forward pass in evaluation mode.
 
-    Not through `__call__`, which may be compiled.
+    Calls `forward`, since `__call__` may be compiled.
     """
     sizes: dict[str, tuple[int, ...]] = {}
 

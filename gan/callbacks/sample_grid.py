@@ -1,4 +1,4 @@
-"""Grids of samples from fixed noise, so that one sees the generator learn."""
+"""Grids of samples from fixed noise, which show the progress of the generator."""
 
 import io
 import math
@@ -22,7 +22,7 @@ from gan.runs.logger import run_folder
 class SampleGrid(Callback):
     """Writes a grid of samples to `samples/step_*.png` in the run's folder, and to TensorBoard.
 
-    The noise is that of the first samples of the run's stream, so every grid shows the same latent vectors. With a
+    Every grid shows the first samples of the run's stream, so the latent vectors are always the same. With a
     conditional generator each column is one class.
 
     Args:
@@ -43,7 +43,7 @@ class SampleGrid(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Draw a grid, every n steps and at `max_steps`."""
+        """Draw a grid every n steps and at `max_steps`."""
         if trainer.global_step % self.every_n_steps == 0 or trainer.global_step == trainer.max_steps:
             self._write(trainer, pl_module)
 
@@ -60,13 +60,13 @@ class SampleGrid(Callback):
 
 
 def grid(module: GAN, rows: int, columns: int, seed: int | None = None) -> Tensor:
-    """Return the first samples of a stream as one image (C, height, width), a class a column if there are classes."""
+    """Return the first samples of a stream as one image (C, height, width); columns are classes if there are any."""
     labels = _class_columns(module.generator, rows, columns) if module.conditional else None
     return tile(module.sample(rows * columns, labels, seed=seed).cpu(), columns)
 
 
 def tile(images: Tensor, columns: int) -> Tensor:
-    """Lay uint8 images (N, C, H, W) out in rows, with two black pixels between them: (C, height, width)."""
+    """Arrange uint8 images (N, C, H, W) in rows with gaps of two black pixels: (C, height, width)."""
     gap = 2
     rows = math.ceil(len(images) / columns)
     channels, height, width = images.shape[1:]
@@ -79,7 +79,7 @@ def tile(images: Tensor, columns: int) -> Tensor:
 
 
 def write_png(path: Path, image: Tensor) -> None:
-    """Write a uint8 image (1 or 3, H, W) to a PNG file, which is whole or not there."""
+    """Write a uint8 image (1 or 3, H, W) to a PNG file atomically."""
     content = png(image)
     write_atomically(path, lambda file: file.write(content))
 

@@ -1,4 +1,4 @@
-"""What the framework asks of a generator and of a discriminator, and what the networks share."""
+"""Base classes of generators and discriminators, and parts that the networks share."""
 
 import math
 
@@ -8,9 +8,9 @@ from torch import Tensor, nn
 class Generator(nn.Module):
     """A map from latent vectors z (N, latent_dim) and labels y (N,) to images (N, channels, H, W) in [-1, 1].
 
-    A subclass takes `image_size`, `channels` and `num_classes` (0: no labels), which follow from the data, and keeps
-    every argument of its constructor as an attribute of the same name: so a checkpoint can say how it was built. One
-    that uses the labels by itself, not only through a conditional norm, sets `conditional`.
+    A subclass takes `image_size`, `channels` and `num_classes` (0: no labels), which follow from the data. It keeps
+    every constructor argument as an attribute of the same name, so that a checkpoint can describe it. One that uses the
+    labels itself, not only through a conditional norm, sets `conditional`.
     """
 
     conditional: bool = False
@@ -39,7 +39,7 @@ class Discriminator(nn.Module):
 
 
 class LogitHead(nn.Module):
-    """A linear logit of features; with classes, plus the projection on the label's embedding.
+    """A linear logit of features, plus the projection onto the label's embedding if there are classes.
 
     f(h, y) = v·h + b + e_y·h (Miyato and Koyama, "cGANs with Projection Discriminator", ICLR 2018, equation 3).
     """
@@ -58,20 +58,20 @@ class LogitHead(nn.Module):
 
 
 def projected_classes(conditional: bool, num_classes: int) -> int:
-    """Return the number of classes that the head of a discriminator projects on: none if it is unconditional."""
+    """Return the number of classes for a discriminator's projection head: 0 if it is unconditional."""
     if conditional and not num_classes:
         raise ValueError("discriminator: conditional needs labelled data, but num_classes is 0")
     return num_classes if conditional else 0
 
 
 def check_channels(channels: int) -> None:
-    """Raise unless an image can have this many channels."""
+    """Raise a ValueError unless `channels` is 1 or 3."""
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 (grayscale) or 3 (RGB), got {channels}")
 
 
 def doublings(image_size: int, smallest: int) -> int:
-    """Return how often `smallest` is doubled to give `image_size`; raise if it never does."""
+    """Return n such that `smallest` * 2^n = `image_size`, at least 1; raise a ValueError if there is none."""
     ratio = image_size / smallest
     if ratio < 2 or not math.log2(ratio).is_integer():
         sizes = ", ".join(str(smallest * 2**i) for i in range(1, 6))

@@ -1,4 +1,4 @@
-"""Networks in evaluation mode, for a while."""
+"""Temporary evaluation mode."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +11,11 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @contextmanager
 def evaluating(network: Network) -> Iterator[Network]:
-    """Have a network in evaluation mode, then each of its modules in the mode it was in: a frozen part stays in it."""
+    """Put a network into evaluation mode, then each of its modules back into its previous mode."""
     training = [module for module in network.modules() if module.training]
     network.eval()
     try:
         yield network
     finally:
         for module in training:
-            module.training = True  # not by train(), which is for all that is below it too
+            module.training = True  # train() would change its children too

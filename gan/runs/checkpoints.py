@@ -12,7 +12,7 @@ from gan.runs.folder import CHECKPOINTS, checkpoint_path, checkpoints
 
 
 def newest_checkpoint(run: Path) -> int:
-    """Return the step of the newest whole checkpoint of a run. Damaged ones are named and passed over.
+    """Return the step of the newest undamaged checkpoint of a run. Damaged ones are skipped with a warning.
 
     Raises:
         ValueError: if there is none.
@@ -28,11 +28,11 @@ def newest_checkpoint(run: Path) -> int:
 
 
 def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
-    """Return the checkpoint that a path means: the file itself, or the newest whole one of a run's folder.
+    """Return the checkpoint that a path stands for: the file itself, or the newest undamaged one of a run's folder.
 
     Raises:
         FileNotFoundError: if there is no such file, or no checkpoint in the folder.
-        ValueError: if none in the folder is whole.
+        ValueError: if all checkpoints in the folder are damaged.
     """
     path = Path(run_or_checkpoint).expanduser()
     if path.is_file():
@@ -43,17 +43,17 @@ def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return the content of a checkpoint file, on the CPU. Nothing but tensors and plain values is ever unpickled.
+    """Return the content of a checkpoint file, on the CPU. Only tensors and plain values are unpickled.
 
     Raises:
-        ValueError: if the file is not a whole checkpoint of this framework.
+        ValueError: if the file is damaged or not a checkpoint of this framework.
     """
     _check_whole(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch's own message advises to run what is in it
+    except pickle.UnpicklingError as error:  # torch's own message advises to unpickle everything
         raise ValueError(f"{path} is not a readable checkpoint: not all in it is tensors and plain values") from error
-    except Exception as error:  # torch raises a different kind of error for each way in which a file can be broken
+    except Exception as error:  # torch raises many kinds of errors for broken files
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ValueError(f"{path} is not a readable checkpoint: {reason}") from error
     if not isinstance(checkpoint, dict) or "gan" not in checkpoint:
@@ -62,11 +62,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _check_whole(path: Path) -> None:
-    """Compare all parts of a file with their checksums. It is a zip archive; `torch.load` overlooks its CRCs."""
+    """Verify the checksums of a file. It is a zip archive, and `torch.load` ignores the CRCs."""
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except Exception as error:  # as many kinds as there are fields in the format
+    except Exception as error:  # zipfile raises many kinds of errors
         raise ValueError(f"{path} is not a whole checkpoint: {error or type(error).__name__}") from error
     if damaged is not None:
         raise ValueError(f"{path} is not a whole checkpoint: {damaged} is not what was written")

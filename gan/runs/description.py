@@ -1,4 +1,4 @@
-"""How an object was built, as plain data: so that a checkpoint needs neither YAML nor pickled classes to be used."""
+"""Objects as plain data, so that a checkpoint can be used without its YAML file and without pickled classes."""
 
 import importlib
 import inspect
@@ -13,11 +13,10 @@ T = TypeVar("T")
 
 
 def describe(instance: object) -> dict[str, Any]:
-    """Return the class path and the constructor's arguments of an object that keeps them as attributes.
+    """Return an object's class path and constructor arguments, which it must keep as attributes.
 
     Raises:
-        TypeError: if the object lacks an attribute with the name of one of its constructor's arguments, or its value
-            is not plain (a number, text, or None).
+        TypeError: if an attribute is missing, or its value is not plain (a number, text, or None).
     """
     kind = type(instance)
     arguments = {name: _plain_attribute(instance, name) for name in inspect.signature(kind).parameters}
@@ -25,7 +24,7 @@ def describe(instance: object) -> dict[str, Any]:
 
 
 def build(description: dict[str, Any], base: type[T]) -> T:
-    """Return a new object from its description.
+    """Build an object from its description.
 
     Raises:
         ValueError: if the class cannot be found, or is not a subclass of `base`.
@@ -42,7 +41,7 @@ def build(description: dict[str, Any], base: type[T]) -> T:
 
 
 def changes(old: Any, new: Any, name: str = "") -> list[str]:
-    """Return what differs between two nested structures of plain data, one "name was x, is y" a difference."""
+    """Return the differences of two nested structures of plain data, each as "name was x, is y"."""
     if isinstance(old, dict) and isinstance(new, dict):
         pairs = {str(key): (old.get(key), new.get(key)) for key in {**old, **new}}
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writes."""
 
 import os
 import uuid
@@ -13,7 +13,7 @@ _UNFINISHED = ".tmp"
 
 
 def write_atomically(path: Path, write: Callable[[Any], None]) -> None:
-    """Let `write` fill a file that appears at `path` only when it is whole, or not at all.
+    """Call `write` with an open file, which appears at `path` only when it is complete.
 
     Raises:
         OSError: if it cannot be written; the message names it.
@@ -29,13 +29,13 @@ def write_atomically(path: Path, write: Callable[[Any], None]) -> None:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
     finally:
-        with suppress(OSError):  # renamed already; or the file system is read-only, and it was never there
+        with suppress(OSError):  # it was renamed, or never created
             temporary.unlink()
 
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Let an error of the disk say which file cannot be written."""
+    """Add the name of the file to errors of writing it."""
     try:
         yield
     except OSError as error:
@@ -43,10 +43,10 @@ def named(path: Path) -> Iterator[None]:
 
 
 def save_tensors(content: dict[str, Any], file: Any) -> None:
-    """Write tensors and plain values into an open file.
+    """Write tensors and plain values to an open file.
 
     Raises:
-        OSError: if it cannot be written. torch's writer covers it up: that the disk is full, say.
+        OSError: if it cannot be written, as on a full disk. torch's writer hides that error behind a RuntimeError.
     """
     try:
         torch.save(content, file)
@@ -57,6 +57,6 @@ def save_tensors(content: dict[str, Any], file: Any) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what writers that were killed left in a folder."""
+    """Remove temporary files that killed writers left in a folder."""
     for path in folder.glob(f".*{_UNFINISHED}"):
         path.unlink()

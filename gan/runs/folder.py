@@ -1,11 +1,11 @@
-"""The folder of a run, and what is in it.
+"""The folder of a run.
 
 `<root>/<experiment>/version_<k>/` holds
 
 - `config.yaml`: the resolved configuration,
-- `metrics.jsonl`: one JSON object a line: `step`, values under their names (null if not finite), and with those of an
-  evaluation `protocol`, an object that says how they were made,
-- `events.out.tfevents.*`: the same and more, for TensorBoard,
+- `metrics.jsonl`: one JSON object per line with `step` and values by name (null if not finite). Lines of an evaluation
+  also hold `protocol`, which says how the scores were computed,
+- `events.out.tfevents.*`: the same values and the grids, for TensorBoard,
 - `checkpoints/step_00001000.ckpt`, ... and `best.ckpt`,
 - `samples/step_00001000.png`, ...
 """
@@ -23,17 +23,17 @@ _STEP = re.compile(r"step_(\d+)\.ckpt")
 
 
 def is_run(folder: Path) -> bool:
-    """Say whether a folder is that of a run, with checkpoints or without."""
+    """Return whether a folder is that of a run, with or without checkpoints."""
     return _VERSION.fullmatch(folder.name) is not None and Path(folder, CONFIG).is_file()
 
 
 def experiment_folder(root: str, experiment: str) -> Path:
-    """Return where the runs of an experiment lie. `~` and variables of the environment stand for what they mean."""
+    """Return the folder of an experiment's runs, with `~` and environment variables expanded."""
     return Path(os.path.expanduser(os.path.expandvars(os.path.join(root, experiment))))
 
 
 def checkpoint_path(run: Path, step: int) -> Path:
-    """Return where the checkpoint of a generator step belongs."""
+    """Return the path of the checkpoint of a generator step."""
     return run / CHECKPOINTS / f"step_{step:08d}.ckpt"
 
 

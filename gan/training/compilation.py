@@ -1,4 +1,4 @@
-"""Compilation that is an offer: what cannot be compiled runs as it is."""
+"""Compilation of networks, with a fallback to eager mode."""
 
 import functools
 from collections.abc import Callable
@@ -10,10 +10,7 @@ from torch._dynamo import lookup_backend
 
 
 def compile_network(network: nn.Module) -> None:
-    """Have a network compiled when it is called for the first time.
-
-    `dynamic=False`: training's batches are all of one size.
-    """
+    """Compile a network at its first call, for batches of one size as the training has them."""
     network.compile(backend=_compiled_or_not, dynamic=False)
 
 
@@ -23,7 +20,7 @@ def _warn_once(text: str) -> None:  # a step has several graphs
 
 
 def _compiled_or_not(graph: fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
-    """Return what inductor makes of a graph, or, with a warning, the graph itself if there is no C++ compiler, say."""
+    """Compile a graph with inductor. If that fails, as without a C++ compiler, warn and run the graph as it is."""
     try:
         return lookup_backend("inductor")(graph, inputs)
     except Exception as error:  # a compiler can raise anything
