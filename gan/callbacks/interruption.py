@@ -75,6 +75,13 @@ class Interruption(Callback):
             trainer.should_stop = True
             trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop if the data ended early because this process was asked to stop while it waited for them."""
+        assert isinstance(pl_module, TrainingModule)
+        if pl_module.stop_requested and trainer.world_size == 1:
+            pl_module.health.should_stop = trainer.should_stop = True
+            trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Agree on the signal, so that all processes exit with the same code."""
         assert isinstance(pl_module, TrainingModule)

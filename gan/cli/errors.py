@@ -51,6 +51,8 @@ def explained(error: RuntimeError) -> str | None:
         return "the processes cannot reach each other; if one has ended, it said why"
     if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
         return "out of memory; a smaller data.batch_size, or more model.micro_batches, needs less"
+    if "DataLoader worker" in str(error):
+        return "reading the images failed; fewer --data.num_workers need less memory"
     return None
 
 

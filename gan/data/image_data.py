@@ -36,6 +36,10 @@ class TrainsOnImages(Protocol):
     def batches_per_step(self) -> int:
         """Batches of `ImageData.batch_size` images that one training step takes."""
 
+    @property
+    def stop_requested(self) -> bool:
+        """Whether this process was asked to stop."""
+
 
 class ImageData(LightningDataModule, ABC):
     """Square images, read from memory if they are few and streamed if they are many.
@@ -129,7 +133,11 @@ class ImageData(LightningDataModule, ABC):
         )
         if isinstance(source, MemorySource):
             return MemoryLoader(source.images, source.labels, order, lambda: trainer.global_step)
-        return StreamLoader(source, order, lambda: trainer.global_step, self.num_workers)
+
+        def should_stop() -> bool:  # with several processes the others would wait for this one's gradients
+            return trainer.world_size == 1 and module.stop_requested
+
+        return StreamLoader(source, order, lambda: trainer.global_step, self.num_workers, should_stop)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Send a training batch on its way without waiting for it; those of the other loops are no images."""

@@ -1,13 +1,20 @@
 """Endless training batches, from memory or streamed; both give the same bits."""
 
+import atexit
+import os
 import signal
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import count
+from multiprocessing.synchronize import Event
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -16,6 +23,11 @@ from gan.data.order import Flips, Indices, Order
 from gan.data.sources import Source
 
 Batch = tuple[Tensor, Tensor]
+ArrayBatch = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+SECONDS_BETWEEN_CHECKS = 2  # while a step waits for images
+SECONDS_UNTIL_STALLED = 600
+START_METHOD = "fork" if sys.platform == "linux" else None  # workers share the images' memory only if forked
 
 
 class TrainLoader(ABC):
@@ -83,57 +95,110 @@ class StreamLoader(TrainLoader):
         order: See `TrainLoader`.
         first_step: See `TrainLoader`.
         num_workers: Worker processes; 0 decodes in the training process. The batches do not depend on it.
+        should_stop: Whether to end while waiting for a batch.
     """
 
-    def __init__(self, source: Source, order: Order, first_step: Callable[[], int], num_workers: int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        order: Order,
+        first_step: Callable[[], int],
+        num_workers: int,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
         super().__init__(order, first_step)
         self.source = source
         self.num_workers = num_workers
+        self.should_stop = should_stop
 
     def __iter__(self) -> Iterator[Batch]:
         steps = count(self.first_step())
-        return stream(self.source, map(self.order.batch, steps), self.num_workers)
+        return stream(self.source, map(self.order.batch, steps), self.num_workers, self.should_stop)
 
 
-def stream(source: Source, requests: Iterable[tuple[Indices, Flips]], num_workers: int) -> Iterator[Batch]:
+def stream(
+    source: Source,
+    requests: Iterable[tuple[Indices, Flips]],
+    num_workers: int,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Batch]:
     """Decode one batch per request, (indices, flips), ahead of their use if there are workers.
+
+    Ends early if `should_stop` returns True while it waits for a worker.
 
     Raises:
         ValueError: If an image cannot be read; the message names its file.
+        RuntimeError: If a worker has died, or none has sent a batch for ten minutes.
     """
+    closing = torch.multiprocessing.get_context(START_METHOD).Event()
+    atexit.register(closing.set)  # before multiprocessing ends its children
     loader = DataLoader(
         _Batches(source),
         batch_size=None,  # a request is a whole batch
+        collate_fn=_unchanged,  # the default makes tensors of arrays
         sampler=requests,
         num_workers=num_workers,
-        # Workers share the memory of the images: elsewhere, and by default since Python 3.14, each gets a copy.
-        multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
+        timeout=SECONDS_BETWEEN_CHECKS if num_workers else 0,
+        multiprocessing_context=START_METHOD if num_workers else None,
         generator=torch.Generator(),  # else it draws its workers' seed from the global generator
-        worker_init_fn=_leave_signals_to_the_training,
+        worker_init_fn=partial(_leave_signals_to_the_training, closing),
     )
-    for batch in loader:
-        if isinstance(batch, ValueError):
-            raise batch
-        yield batch
+    batches = iter(loader)
+    try:
+        while (batch := _next(batches, should_stop)) is not None:
+            if isinstance(batch, ValueError):
+                raise batch
+            images, labels = map(torch.from_numpy, batch)
+            yield images, labels
+    finally:
+        closing.set()
+        atexit.unregister(closing.set)
 
 
-def _leave_signals_to_the_training(worker: int) -> None:
-    """Go on when a whole group of processes gets a signal: the training finishes its step, and then its workers."""
-    for number in signal.SIGINT, signal.SIGTERM, signal.SIGUSR1:
+def _next(batches: Iterator[Any], should_stop: Callable[[], bool]) -> Any:
+    """Wait for the next batch of the workers; None if there is none, or `should_stop` returns True."""
+    since = time.monotonic()
+    while True:
+        try:
+            return next(batches, None)
+        except RuntimeError as error:
+            if "timed out" not in str(error):
+                raise
+            if should_stop():
+                return None
+            if time.monotonic() - since > SECONDS_UNTIL_STALLED:
+                raise RuntimeError(f"DataLoader workers have sent no images for {SECONDS_UNTIL_STALLED} s") from None
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch
+
+
+def _leave_signals_to_the_training(closing: Event, worker: int) -> None:
+    """Ignore signals that go to a whole group of processes: the training first finishes its step.
+
+    When the training has no use for the worker any more, SIGTERM ends it, even while it waits for a disk.
+    """
+    for number in signal.SIGINT, signal.SIGUSR1:
         signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if closing.is_set() else None)
 
 
-class _Batches(Dataset[Batch | ValueError]):
-    """Batches by (indices, flips). Errors are returned: raised in a worker, they arrive with a traceback as message."""
+class _Batches(Dataset[ArrayBatch | ValueError]):
+    """Batches by (indices, flips).
+
+    They are arrays: a tensor of a worker would travel through /dev/shm, of which containers have 64 MB by default.
+    Errors are returned: raised in a worker, they arrive with a traceback as message.
+    """
 
     def __init__(self, source: Source) -> None:
         self.source = source
 
-    def __getitem__(self, request: tuple[Indices, Flips]) -> Batch | ValueError:
+    def __getitem__(self, request: tuple[Indices, Flips]) -> ArrayBatch | ValueError:
         indices, flips = request
         try:
             images = [self.source[int(index)] for index in indices]
         except ValueError as error:
             return error
         mirrored = [image.flip(-1) if flip else image for image, flip in zip(images, flips, strict=True)]
-        return torch.stack(mirrored), self.source.labels[torch.from_numpy(indices)]
+        return torch.stack(mirrored).numpy(), self.source.labels[torch.from_numpy(indices)].numpy()

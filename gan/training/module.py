@@ -70,6 +70,11 @@ class TrainingModule(LightningModule, ABC):
         assert isinstance(self.dtype, torch.dtype)
         return self.dtype
 
+    @property
+    def stop_requested(self) -> bool:
+        """Whether this process was asked to stop."""
+        return self.health.stop_requested
+
     # Records
 
     def learning_rates(self) -> dict[str, float]:

@@ -268,6 +268,31 @@ def test_ctrl_c_reaches_the_loader_s_workers_and_does_no_harm(tmp_path, monkeypa
     assert len(saved(tmp_path)) == 2
 
 
+@pytest.mark.slow
+def test_a_signal_ends_a_run_that_waits_for_its_images(tmp_path, monkeypatch):
+    """After the first step no batch arrives any more; Lightning asks for the one after the next in advance."""
+    monkeypatch.setattr("gan.data.image_data.MAX_ENCODED_BYTES", -1)
+    read, first_only = _Batches.__getitem__, iter(range(1))
+
+    def once(self, request):
+        return read(self, request) if next(first_only, None) is not None else time.sleep(1000)
+
+    monkeypatch.setattr(_Batches, "__getitem__", once)
+
+    def run():
+        data = Digits(batch_size=8)
+        data.num_workers = 2
+        train(tmp_path, data=data)
+
+    process = start(run)
+    while not saved(tmp_path):
+        time.sleep(0.01)
+    time.sleep(3)
+    os.kill(process, signal.SIGTERM)
+    assert ended(process) == 143
+    assert len(saved(tmp_path)) == 2
+
+
 def test_a_run_killed_in_its_first_evaluation_goes_on(tmp_path):
     def train(network, checkpoint=None):
         logger = RunLogger(str(tmp_path), "x", checkpoint and checkpoint.parent.parent)

@@ -1,11 +1,17 @@
+import os
 import pickle
+import subprocess
+import sys
+import time
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from image_files import encode, noise, write_folder, write_zip
 
+from gan.data import loaders
 from gan.data.decode import Frame
 from gan.data.files import open_files
 from gan.data.loaders import MemoryLoader, StreamLoader
@@ -103,3 +109,77 @@ def test_a_checkpoint_of_another_order_is_reported(source, recwarn):
     other = memory(source, order=Order(num_images=10, batch_size=4, batches_per_step=2, seed=3, flip=True))
     with pytest.warns(UserWarning, match="not the checkpoint's: batch_size was 8, is 4"):
         other.load_state_dict(loader.state_dict())
+
+
+class Tampered:
+    """A source whose images from number 5 on cannot be had."""
+
+    def __init__(self, source, fail):
+        self.source, self.labels, self.fail = source, source.labels, fail
+
+    def __getitem__(self, index):
+        return self.source[index] if index < 5 else self.fail()
+
+
+def test_a_worker_that_dies_ends_the_iteration(source):
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        take(StreamLoader(Tampered(source, lambda: os._exit(1)), ORDER, lambda: 0, num_workers=2), 3)
+
+
+def test_workers_that_stall_end_the_iteration(source, monkeypatch):
+    monkeypatch.setattr(loaders, "SECONDS_BETWEEN_CHECKS", 1)
+    monkeypatch.setattr(loaders, "SECONDS_UNTIL_STALLED", 0)
+    with pytest.raises(RuntimeError, match="have sent no images for 0 s"):
+        take(StreamLoader(Tampered(source, lambda: time.sleep(60)), ORDER, lambda: 0, num_workers=2), 3)
+
+
+def test_a_slow_worker_is_waited_for(source, monkeypatch):
+    monkeypatch.setattr(loaders, "SECONDS_BETWEEN_CHECKS", 0.2)
+
+    def late():
+        time.sleep(0.5)
+        return source[0]
+
+    batches = take(StreamLoader(Tampered(source, late), ORDER, lambda: 0, num_workers=2), 1)
+    assert len(batches) == 1
+
+
+def test_waiting_ends_when_asked_to(source, monkeypatch):
+    monkeypatch.setattr(loaders, "SECONDS_BETWEEN_CHECKS", 0.2)
+    stalled = Tampered(source, lambda: time.sleep(60))
+    assert take(StreamLoader(stalled, ORDER, lambda: 0, num_workers=2, should_stop=lambda: True), 1) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can make a small /dev/shm")
+def test_workers_need_no_shared_memory(tmp_path):
+    """Docker gives a container 64 MB, which a few batches of large images exceed."""
+    write_folder(tmp_path / "set", {f"{number}.png": encode(noise(512, 512, 3, seed=number)) for number in range(4)})
+    script = tmp_path / "read.py"
+    script.write_text(
+        f"""
+from itertools import islice
+from gan.data.decode import Frame
+from gan.data.files import open_files
+from gan.data.loaders import StreamLoader
+from gan.data.order import Order
+from gan.data.sources import FileSource
+
+files = open_files({str(tmp_path / "set")!r})
+source = FileSource(files, dict.fromkeys(files.sizes, 0), Frame(512, 3))
+order = Order(num_images=4, batch_size=16, batches_per_step=1, seed=0, flip=False)
+print(len(list(islice(StreamLoader(source, order, lambda: 0, num_workers=2), 4))))
+"""
+    )
+    mounted = f"mount -t tmpfs -o size=1m tmpfs /dev/shm && exec {sys.executable} {script}"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    made = subprocess.run(
+        ["unshare", "-m", "sh", "-c", mounted],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+        check=False,
+    )
+    if "unshare" in made.stderr or "mount:" in made.stderr:
+        pytest.skip("no mounts are allowed here")
+    assert made.stdout == "4\n", made.stderr
