@@ -1,153 +1,196 @@
-"""Convolutional Normalization as functions of tensors (Liu et al., "Convolutional Normalization", NeurIPS 2021).
+"""Convolutional Normalization, the whole method (Liu et al., "Convolutional Normalization", NeurIPS 2021).
 
-O and I are output and input channels, k a kernel's size and N the size of the grid, an axis; every function takes any
-number of spatial axes.
+A zero-padded convolution is circular on the grid of its full output: at every frequency w of the discrete Fourier
+transform it multiplies the I input channels by one O x I transfer matrix. ConvNorm divides each row of each of these
+matrices by its norm and keeps what the layer's padding and stride ask for (Eq. 4)::
+
+    V_o(w) = (sum_i |FFT a_oi(w)|^2)^(-1/2)        y = crop(IFFT(V * FFT(a * x)))
+
+The preconditioner V is a constant for autograd, which differentiates everything else.
+
+`normalized_convolution` at the end of this file puts the steps together. This is the reference for the fast forms in
+`convnorm.fast`, and what runs where none of them applies. Shapes: batch B, channels O and I, kernel size k, image size
+H and grid size N; a star marks one to three spatial axes, such as (B, I, *H).
 """
 
-import math
-import operator
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from convnorm.constants import kept
+from convnorm.layers import (
+    CONVOLVE,
+    CONVOLVE_TRANSPOSED,
+    Convolution,
+    by_output_channel,
+    check_kernels,
+    check_padding,
+    zero_padding,
+)
 
-# The least power of a frequency, relative to the mean over all of them: a spectral zero is amplified 10,000 times, not
-# infinitely. Far above what cancellation leaves in float64 and far below what the kernels of a network have.
+# Smallest power of a frequency relative to the mean power: at a spectral zero V is 10^4 times its value for a flat
+# spectrum instead of infinite. Well above rounding errors in float64, well below what trained kernels have.
 EPS = 1e-8
-# How many times less than overflow a spectrum is at most, so that it can be summed up.
-HEADROOM = 1e8
+HEADROOM = 1e8  # V stays this factor below overflow, so that it can be summed
 
 
-def power_spectrum(weight: Tensor, size: Sequence[int], dilation: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Return ``sum_i |FFT_N a_oi|^2``, the squared norm of each row of each frequency's transfer matrix.
+def transfer_matrices(kernels: Tensor, size: Sequence[int], dilation: Sequence[int]) -> Tensor:
+    """Return the kernels' discrete Fourier transforms on the grid, complex128 (O, I, N_1 // 2 + 1, *N_2...).
 
-    The power spectrum is the Fourier transform of the kernels' autocorrelations summed over the input channels. Those
-    are (2k-1)^2 numbers an output channel, whatever I and N are: no kernel is ever padded to the grid. Small powers are
-    differences of large numbers, hence float64. All are constants for autograd.
+    The other half of the first axis follows from ``FFT(-w) = conj(FFT(w))``. Kernels larger than the grid wrap around.
+    """
+    transfer = kernels.to(torch.complex128)
+    for axis, (n, d) in enumerate(zip(size, dilation, strict=True), start=2):
+        frequencies = torch.arange(n // 2 + 1 if axis == 2 else n, device=kernels.device)
+        phase = torch.outer(frequencies, torch.arange(kernels.shape[axis], device=kernels.device) * d) % n
+        dft = torch.polar(torch.ones_like(phase, dtype=torch.float64), phase.double() * (-2 * torch.pi / n))
+        transfer = torch.tensordot(transfer, dft, dims=([axis], [1])).movedim(-1, axis)
+    return transfer
+
+
+def inverse_root(power: Tensor, kernels: Tensor) -> Tensor:
+    """Return V for the power ``sum_i |FFT a_oi|^2``, (O, *N), bounded where a frequency has (almost) no power.
+
+    V is at most 10^4 times its value for a flat spectrum of the same energy, and at most 3e30 (float64: 7e153), a limit
+    that only kernels with weights below 1e-31 reach. A kernel of zeros gets ones. The result is float64 for float64
+    kernels, else float32.
+    """
+    energy = torch.linalg.vector_norm(kernels.detach().double().flatten(1), dim=1).square()
+    energy = energy.view(-1, *[1] * (power.dim() - 1))
+    dtype = torch.float64 if kernels.dtype == torch.float64 else torch.float32
+    least = max((HEADROOM / torch.finfo(dtype).max) ** 2, torch.finfo(torch.float64).tiny)
+    return torch.where(energy > 0, power.maximum(EPS * energy).clamp_min(least), 1.0).rsqrt().to(dtype)
+
+
+def preconditioner(kernels: Tensor, size: Sequence[int], dilation: Sequence[int] | None = None) -> Tensor:
+    """Return V, which gives every row of every transfer matrix norm one (Eq. 4). It has no gradient, as in the paper.
 
     Args:
-        weight: kernels, (O, I, *k).
-        size: the grid, N per axis; it may be smaller than the kernel, which then wraps around.
-        dilation: distance between the kernel's taps per axis.
+        kernels: one row per output channel, (O, I, *k). With groups, I counts the channels of one group; transpose the
+            weight of a transposed convolution, (I, O, *k), first.
+        size: grid size N per axis, that of the full output: H + k - 1 without dilation.
+        dilation: spacing of the kernel's taps per axis. Default: 1.
 
     Returns:
-        The powers in float64, (O, size[0] // 2 + 1, *size[1:]), and the kernels' energy, (O,): the powers' mean over
-        the whole grid, unless it is smaller than the kernel.
-    """
-    kernels = weight.detach().double()
-    sums, places = _autocorrelations(kernels, tuple(operator.index(n) for n in size), tuple(dilation))
-    lags = sums.new_zeros(len(sums), math.prod(size)).index_add_(1, places, sums).view(-1, *size)
-    spectrum: Tensor = torch.fft.rfftn(lags.movedim(1, -1), dim=_axes(len(size)))
-    return spectrum.real.movedim(-1, 1).contiguous(), torch.linalg.vector_norm(kernels.flatten(1), dim=1).square()
-
-
-def _autocorrelations(kernels: Tensor, size: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Return summands of the kernels' autocorrelations, summed over the input channels, and their places on the grid.
-
-    They are the products of all pairs of taps, (O, k*k*k*k); where there are too many of those, in large and depthwise
-    kernels, the sums for each lag, (O, (2k-1)^2), by transforms.
-    """
-    kernel, inputs = tuple(kernels.shape[2:]), kernels.shape[1]
-    lags = [2 * k - 1 for k in kernel]
-    if math.prod(kernel) ** 2 * (25 + inputs) > 250 * math.prod(lags) * inputs:  # what each takes, measured on a CPU
-        axes = _axes(len(lags))
-        transforms = torch.view_as_real(torch.fft.rfftn(kernels, s=lags, dim=axes))
-        sums = torch.fft.irfftn(transforms.square().sum((1, -1)), s=lags, dim=axes)
-        return sums.flatten(1), _places(kernel, size, dilation, False, kernels.device)
-    taps = kernels.flatten(2)
-    return (taps.transpose(1, 2) @ taps).flatten(1), _places(kernel, size, dilation, True, kernels.device)
-
-
-@kept
-def _places(
-    kernel: tuple[int, ...], size: tuple[int, ...], dilation: tuple[int, ...], pairs: bool, device: torch.device
-) -> Tensor:
-    """Return where on the flattened grid the lag of each pair of taps is, or each lag: 0 first, negative ones last."""
-    places = torch.zeros(1, 1, dtype=torch.long)
-    for k, n, d in zip(kernel, size, dilation, strict=True):
-        taps = torch.arange(k)
-        lags = taps[:, None] - taps if pairs else torch.cat([taps, taps[1:] - k])[:, None]
-        of_axis = lags * d % n
-        places = (places[:, None, :, None] * n + of_axis[None, :, None, :]).reshape(len(places) * len(lags), -1)
-    return places.flatten().to(device)
-
-
-def _axes(count: int) -> tuple[int, ...]:
-    """Return the last axes. Of the very last `rfftn` keeps half: what is to be halved is moved there before."""
-    return tuple(range(-count, 0))
-
-
-def complete(half: Tensor, size: Sequence[int]) -> Tensor:
-    """Complete a spectrum to the whole grid, from (O, size[0] // 2 + 1, *size[1:]) to (O, *size): V(-f) = V(f)."""
-    conjugates = half[:, 1 : (size[0] + 1) // 2].flip(_axes(len(size)))
-    if others := len(size) - 1:
-        conjugates = conjugates.roll([1] * others, _axes(others))
-    return torch.cat([half, conjugates], 1)
-
-
-def preconditioner(weight: Tensor, size: Sequence[int], dilation: Sequence[int] | None = None) -> Tensor:
-    """Return the spectrum ``V_o = (sum_i |FFT_N a_oi|^2)^(-1/2)`` that makes every output channel an isometry (Eq. 4).
-
-    It is a constant for autograd, as in the paper. Where a frequency has (almost) no power, V is bounded by 10^4 times
-    its value for a flat spectrum of the same energy, and by 3e30 (float64: 7e153) so as not to overflow,
-    which is felt by weights below 1e-31; a kernel of zeros gets ones.
-
-    Args:
-        weight: kernels, (O, I, *k). For grouped convolutions I counts the channels of a group; the weight of a
-            transposed convolution, (I, O, *k), is to be transposed.
-        size: the grid N of the full, zero-padded output: H + k - 1 per axis for undilated kernels and images of size H.
-        dilation: distance between the kernel's taps per axis; one each by default.
-
-    Returns:
-        (O, size[0] // 2 + 1, *size[1:]): of the first axis the frequencies up to half, the others follow by symmetry;
-        float64 if the weight is, else float32.
+        (O, N_1 // 2 + 1, *N_2...), the non-negative frequencies of the first axis (`all_frequencies` adds the rest);
+        bounded as `inverse_root` says.
 
     Raises:
-        ValueError: if the weight is no such tensor of real numbers, or `size` or `dilation` don't have one positive
-            number per spatial axis.
+        ValueError: if `kernels` is not a real tensor of that shape, or `size` or `dilation` is not one positive number
+            per spatial axis.
     """
-    if weight.dim() < 3 or not weight.is_floating_point():
-        raise ValueError(f"weight must be real numbers (O, I, *k), got {weight.dtype} of shape {tuple(weight.shape)}")
-    axes = weight.dim() - 2
-    dilation = [1] * axes if dilation is None else dilation
-    for name, value in ("size", size), ("dilation", dilation):
-        if len(value) != axes or min(value) < 1:
-            raise ValueError(f"{name} must be {axes} positive numbers for this weight, got {tuple(value)}")
-    flat = math.prod(weight.shape[2:]) == 1
-    power, energy = power_spectrum(weight, [1] * axes if flat else size, dilation)
-    energy = energy.view(-1, *[1] * axes)
-    dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
-    least = max((HEADROOM / torch.finfo(dtype).max) ** 2, torch.finfo(torch.float64).tiny)
-    spectrum = torch.where(energy > 0, power.maximum(EPS * energy).clamp_min(least), 1.0).rsqrt().to(dtype)
-    return spectrum.expand(-1, size[0] // 2 + 1, *size[1:])
+    dilation = [1] * len(size) if dilation is None else dilation
+    check_kernels(kernels, size, dilation)
+    return inverse_root(transfer_matrices(kernels.detach(), size, dilation).abs().square().sum(1), kernels)
 
 
-def precondition(y: Tensor, spectrum: Tensor) -> Tensor:
-    """Filter the full output of a convolution: ``IFFT(V · FFT y)`` (Eq. 4).
+def all_frequencies(half: Tensor, size: Sequence[int]) -> Tensor:
+    """Extend V from (O, N_1 // 2 + 1, *N_2...) to the whole grid, (O, *N), by ``V(-w) = V(w)``."""
+    mirrored = half[:, 1 : (size[0] + 1) // 2].flip(_last_axes(len(size)))
+    if others := len(size) - 1:
+        mirrored = mirrored.roll([1] * others, _last_axes(others))
+    return torch.cat([half, mirrored], 1)
+
+
+def precondition(y: Tensor, v: Tensor) -> Tensor:
+    """Return ``IFFT(V * FFT y)`` for a full output y.
 
     Args:
-        y: (..., O, *N); half precision is computed in float32.
-        spectrum: what `preconditioner` returns for the grid N. Those of 2n and of 2n + 1 frequencies on the first axis
-            have one shape, and cannot be told apart.
+        y: (..., O, *N). Half precision is computed in float32.
+        v: result of `preconditioner` for the grid N. Grids of 2n and of 2n + 1 frequencies on the first axis have a V
+            of the same shape and cannot be told apart.
 
     Returns:
         A tensor of y's shape and dtype.
 
     Raises:
-        ValueError: if y is not of real numbers, or the spectrum of other channels or of another grid than y.
+        ValueError: if y is not real, or `v` belongs to other channels or another grid.
     """
     if not y.is_floating_point():
-        raise ValueError(f"y must be real numbers, got {y.dtype}")
-    channels, first, *others = y.shape[-spectrum.dim() :]
+        raise ValueError(f"y must be real, got {y.dtype}")
+    channels, first, *others = y.shape[-v.dim() :]
     expected = channels, first // 2 + 1, *others
-    if spectrum.shape != expected:
-        raise ValueError(f"spectrum must be of shape {expected} for this y, got {tuple(spectrum.shape)}")
-    if y.numel() == 0:
-        return y  # an empty batch, which MKL refuses to transform
-    axes = _axes(spectrum.dim() - 1)
+    if v.shape != expected:
+        raise ValueError(f"the preconditioner must be of shape {expected} for this y, got {tuple(v.shape)}")
+    if y.numel() == 0:  # MKL refuses to transform an empty batch
+        return y
+    axes = _last_axes(v.dim() - 1)
+    # rfftn halves the last axis; V has half of the first.
     signals = y.to(torch.promote_types(y.dtype, torch.float32)).movedim(axes[0], -1)
-    transform = torch.fft.rfftn(signals, dim=axes) * spectrum.movedim(1, -1)
+    transform = torch.fft.rfftn(signals, dim=axes) * v.movedim(1, -1)
     filtered: Tensor = torch.fft.irfftn(transform, s=signals.shape[axes[0] :], dim=axes)
     return filtered.movedim(-1, axes[0]).to(y.dtype)
+
+
+def _last_axes(count: int) -> tuple[int, ...]:
+    return tuple(range(-count, 0))
+
+
+class Grid(NamedTuple):
+    """The grid of a layer's full output, and the layer's own output on it; one entry per spatial axis.
+
+    Attributes:
+        size: N, large enough that no product of a pixel and a kernel tap wraps around.
+        padding: zeros around the image in the full convolution; `output_padding` of a full transposed convolution.
+        crop: positions that the layer's padding and stride keep.
+    """
+
+    size: tuple[int, ...]
+    padding: tuple[int, ...]
+    crop: tuple[range, ...]
+
+
+def full_grid(layer: Convolution, image_size: Sequence[int]) -> Grid:
+    """Return the grid of a layer for images of size H, after any padding that is not zeros (`layers.pad_image`).
+
+    Raises:
+        ValueError: if the output would be empty, or torch refuses such a padding.
+    """
+    check_padding(layer)
+    zeros = zero_padding(layer)
+    axis = _transposed_axis if layer.transposed else _axis
+    grid = Grid(*zip(*(axis(layer, i, h, *zeros[i]) for i, h in enumerate(image_size)), strict=True))
+    if not all(grid.crop) or not all(image_size):
+        raise ValueError(f"image of size {tuple(image_size)} is too small for {layer}")
+    return grid
+
+
+def _axis(layer: Convolution, i: int, h: int, before: int, after: int) -> tuple[int, int, range]:
+    stride, reach = layer.stride[i], layer.dilation[i] * (layer.kernel_size[i] - 1)
+    padding = max(reach, before)  # `reach` zeros give the full output; a layer may pad with more
+    start, count = padding - before, (h + before + after - reach - 1) // stride + 1
+    return h + 2 * padding - reach, padding, range(start, start + count * stride, stride)
+
+
+def _transposed_axis(layer: Convolution, i: int, h: int, start: int, _: int) -> tuple[int, int, range]:
+    full = (h - 1) * layer.stride[i] + layer.dilation[i] * (layer.kernel_size[i] - 1) + 1
+    stop = full - start + layer.output_padding[i]
+    extra = max(stop - full, 0)  # output_padding may ask for more than the full output
+    return full + extra, extra, range(start, stop)
+
+
+def full_output(layer: Convolution, x: Tensor, kernels: Tensor, grid: Grid) -> Tensor:
+    """Return the output at every position of the grid: stride 1, or no crop of a transposed convolution."""
+    weight, axes = by_output_channel(layer, kernels).to(x.dtype), kernels.dim() - 2
+    if layer.transposed:
+        return CONVOLVE_TRANSPOSED[axes](x, weight, None, layer.stride, 0, grid.padding, layer.groups, layer.dilation)
+    return CONVOLVE[axes](x, weight, None, 1, grid.padding, layer.dilation, layer.groups)
+
+
+def convolve(layer: Convolution, x: Tensor, kernels: Tensor, v: Tensor, grid: Grid) -> Tensor:
+    """Return the preconditioned, cropped and strided output of x without bias, (..., O, *H') in x's dtype.
+
+    Everything runs in the precision of the kernels: V amplifies whatever was rounded before it.
+    """
+    y = precondition(full_output(layer, x.to(kernels.dtype), kernels, grid), v)
+    crop: list[Any] = [slice(kept.start, kept.stop, kept.step) for kept in grid.crop]
+    return y[tuple([..., *crop])].to(x.dtype)
+
+
+def normalized_convolution(layer: Convolution, x: Tensor) -> Tensor:
+    """Return what `ConvNorm` computes before its affine filter and bias, for images (..., I, *H) padded with zeros."""
+    kernels = by_output_channel(layer, layer.weight)
+    grid = full_grid(layer, x.shape[-(kernels.dim() - 2) :])
+    v = preconditioner(kernels, grid.size, layer.dilation)
+    return convolve(layer, x, kernels, v, grid)

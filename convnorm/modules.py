@@ -1,4 +1,4 @@
-"""ConvNorm as a module around a convolution, and the walk that puts it into any network."""
+"""ConvNorm as a module that holds a convolution."""
 
 import math
 import operator
@@ -7,23 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils.parametrize import is_parametrized
 
-from convnorm.algorithms import convolve_preconditioned
 from convnorm.autocast import precision
-from convnorm.depthwise import filter_channels
-from convnorm.functional import complete, preconditioner
-from convnorm.geometry import Convolution, extend, geometry, rows
-from convnorm.layout import in_layout
+from convnorm.fast.choice import convolve
+from convnorm.fast.depthwise import filter_channels
+from convnorm.fast.preconditioner import preconditioner
+from convnorm.functional import all_frequencies, full_grid
+from convnorm.layers import Convolution, by_output_channel, check_layer, check_not_hooked, pad_image
+from convnorm.memory_format import like
 
-# What torch.nn.utils.spectral_norm, prune and weight_norm put beside a weight or bias, which a hook then sets
-REPARAMETRIZED = "weight_orig", "weight_g", "bias_orig"
-INSTEAD = (
-    "ConvNorm reads weight and bias but never calls the layer. In place of torch.nn.utils.spectral_norm, weight_norm "
-    "or prune use torch.nn.utils.parametrizations or parametrize"
-)
-CONVOLUTIONS = nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
 FILTERS: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
@@ -56,19 +48,19 @@ class ConvNorm(nn.Module):
         ValueError: if `momentum` is neither None, "cosine" nor a number in (0, 1].
     """
 
-    running_spectrum: Tensor
+    running_preconditioner: Tensor
     num_batches_tracked: Tensor
 
     def __init__(self, layer: nn.Module, affine: bool = True, momentum: float | str | None = None) -> None:
         super().__init__()
-        self.layer = _checked(layer)
+        self.layer = check_layer(layer)
         self.affine: Any = _identity_filter(self.layer) if affine else None
         self.momentum = momentum
         if momentum is not None:
             if momentum != "cosine" and not _is_fraction(momentum):
                 raise ValueError(f'momentum must be None, "cosine" or a number in (0, 1], got {momentum!r}')
             device, dtype = self.layer.weight.device, torch.promote_types(self.layer.weight.dtype, torch.float32)
-            self.register_buffer("running_spectrum", torch.empty(0, device=device, dtype=dtype))
+            self.register_buffer("running_preconditioner", torch.empty(0, device=device, dtype=dtype))
             self.register_buffer("num_batches_tracked", torch.tensor(0, device=device))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,46 +71,46 @@ class ConvNorm(nn.Module):
             RuntimeError: if an average would begin in a replica of `nn.DataParallel`.
             ValueError: if x is of another shape than that or, without autocast, of another dtype than the weight.
         """
-        _check_not_hooked(self.layer, self.affine)
+        check_not_hooked(self.layer, self.affine)
         layer, weight = self.layer, self.layer.weight
         axes = weight.dim() - 2
         _check_images(x, layer.in_channels, weight)
-        x = extend(layer, x)
+        x = pad_image(layer, x)
         # Compilers are to take the size as a number, even where they were asked for symbols: constants depend on it.
-        grid = geometry(layer, [operator.index(h) for h in x.shape[-axes:]])
-        kernels = rows(layer, weight)
-        y = convolve_preconditioned(layer, x, kernels, self.spectrum(kernels, grid.size), grid)
+        grid = full_grid(layer, [operator.index(h) for h in x.shape[-axes:]])
+        kernels = by_output_channel(layer, weight)
+        y = convolve(layer, x, kernels, self.preconditioner(kernels, grid.size), grid)
         if self.affine is None:
             return y if layer.bias is None else y + layer.bias.view(-1, *[1] * axes).to(y.dtype)
-        return in_layout(filter_channels(y, self.affine.weight, layer.bias), y)  # torch's may differ for one image
+        return like(filter_channels(y, self.affine.weight, layer.bias), y)  # torch's may differ for one image
 
-    def spectrum(self, kernels: Tensor, size: Sequence[int]) -> Tensor:
+    def preconditioner(self, kernels: Tensor, size: Sequence[int]) -> Tensor:
         """Return the preconditioner to use on a grid: that of the kernels, or the moving average in evaluation."""
         current = preconditioner(kernels, size, self.layer.dilation)
         if self.momentum is None:
             return current
         if self.training:
-            self._track(complete(current, size))
-        if self.training or self.running_spectrum.numel() == 0:
+            self._track(all_frequencies(current, size))
+        if self.training or self.running_preconditioner.numel() == 0:
             return current
         self._check_size(size)
-        return self.running_spectrum[:, : size[0] // 2 + 1]
+        return self.running_preconditioner[:, : size[0] // 2 + 1]
 
     def _track(self, current: Tensor) -> None:
         # Without `torch.no_grad`, which a spectrum does not need and `torch.export.load` cannot read back.
-        if self.running_spectrum.numel() == 0:
+        if self.running_preconditioner.numel() == 0:
             if getattr(self, "_is_replica", False):
                 raise RuntimeError("make a step before nn.DataParallel: an average that begins in a replica is lost")
             with torch.inference_mode(False):  # training comes after whatever pass is the first
-                self.running_spectrum = torch.zeros(current.shape, dtype=current.dtype, device=current.device)
+                self.running_preconditioner = torch.zeros(current.shape, dtype=current.dtype, device=current.device)
         self._check_size(current.shape[1:])
         self.num_batches_tracked += 1
         cosine = self.momentum == "cosine"
         share: Any = _cosine(self.num_batches_tracked).to(current) if cosine else self.momentum
-        self.running_spectrum.lerp_(current, share)
+        self.running_preconditioner.lerp_(current, share)
 
     def _check_size(self, size: Sequence[int]) -> None:
-        average = self.running_spectrum.shape[1:]
+        average = self.running_preconditioner.shape[1:]
         if average != tuple(size):
             raise ValueError(f"momentum needs images of one size: the average is of grid {tuple(average)}, got {size}")
 
@@ -126,21 +118,23 @@ class ConvNorm(nn.Module):
         """Move and cast, but leave the average at least float32: what half precision can hold ends at 65,504."""
         if self.momentum is None:
             return super()._apply(fn, recurse)
-        average, self._buffers["running_spectrum"] = self.running_spectrum, None
+        average, self._buffers["running_preconditioner"] = self.running_preconditioner, None
         try:
             super()._apply(fn, recurse)
         finally:
-            self.running_spectrum = average
+            self.running_preconditioner = average
         moved = fn(average.flatten())  # formats of memory are for images
         if moved.dtype.itemsize < 4:
             moved = average.flatten().to(moved.device, torch.float32)
-        self.running_spectrum = moved.view(average.shape)
+        self.running_preconditioner = moved.view(average.shape)
         return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
-        if self.momentum is not None and (saved := state_dict.get(prefix + "running_spectrum")) is not None:
+        if self.momentum is not None and (saved := state_dict.get(prefix + "running_preconditioner")) is not None:
             with torch.inference_mode(False):
-                self.running_spectrum = self.running_spectrum.new_empty(saved.shape)  # the images' shape, not ours
+                self.running_preconditioner = self.running_preconditioner.new_empty(
+                    saved.shape
+                )  # the images' shape, not ours
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
@@ -167,47 +161,6 @@ def _is_fraction(momentum: object) -> bool:
     return isinstance(momentum, (int, float)) and not isinstance(momentum, bool) and 0 < momentum <= 1
 
 
-def _checked(layer: nn.Module) -> Convolution:
-    kind = next((kind for kind in CONVOLUTIONS if isinstance(layer, kind)), None)
-    name = f"{type(layer).__module__}.{type(layer).__qualname__}"
-    if kind is None:
-        names = ", ".join(kind.__name__ for kind in CONVOLUTIONS)
-        raise TypeError(f"layer must be one of {names}, got {name}")
-    plain = "forward" not in vars(layer) and all(
-        getattr(type(layer), name, None) is getattr(kind, name, None) for name in ("forward", "_conv_forward")
-    )
-    if not plain:
-        raise TypeError(f"layer must be a plain {kind.__name__}, got {name} with a forward of its own")
-    if isinstance(layer, nn.modules.lazy.LazyModuleMixin):
-        raise TypeError(f"layer must know its shape, got {name}: run it once before")
-    _check_weight(layer, name)
-    return layer  # type: ignore[return-value]
-
-
-def _check_weight(layer: nn.Module, name: str) -> None:
-    weight: Any = layer.weight
-    own = isinstance(weight, nn.Parameter) or is_parametrized(layer, "weight")
-    if layer._forward_pre_hooks or layer._forward_hooks or not own:
-        raise TypeError(
-            f"layer must have no forward hooks and a weight that is a parameter or parametrized, got {name}: "
-            f"{INSTEAD}; register other hooks on the ConvNorm"
-        )
-    if weight.is_complex():
-        raise TypeError(f"layer must have a real weight, got {name} with {weight.dtype}")
-
-
-def is_hooked(module: nn.Module | None) -> bool:
-    """Say whether a hook of torch.nn.utils sets a weight or bias of the module: what lies there may be an old one."""
-    return any(hasattr(module, name) for name in REPARAMETRIZED)
-
-
-def _check_not_hooked(*modules: nn.Module | None) -> None:
-    """Refuse what came after wrapping and would have no effect."""
-    for module in modules:
-        if is_hooked(module):
-            raise TypeError(f"a hook that never runs sets the weight or bias of {module}: {INSTEAD}")
-
-
 def _identity_filter(layer: Convolution) -> nn.Module:
     """Return a depthwise convolution that is the identity; odd, or "same" would move the image by half a pixel."""
     channels = layer.out_channels
@@ -220,68 +173,3 @@ def _identity_filter(layer: Convolution) -> nn.Module:
     weight.flatten(1)[:, math.prod(kernel) // 2] = 1
     affine.weight = nn.Parameter(weight)
     return affine
-
-
-def conv_norm(layer: nn.Module) -> nn.Module:
-    """Return the layer in a `ConvNorm` if it is a convolution, anything else untouched."""
-    return ConvNorm(layer) if isinstance(layer, CONVOLUTIONS) else layer
-
-
-def convert(module: nn.Module, wrap: Callable[[nn.Module], nn.Module] = conv_norm) -> nn.Module:
-    """Replace every layer of a network, in place, by what `wrap` makes of it.
-
-    What `wrap` replaces is not looked into, nor is a `ConvNorm`; what it returns untouched is, down to the leaves. A
-    module that stands in several places is wrapped once. Convert before an optimizer is made of the parameters: the
-    filters are new ones. Of a module that reads a layer's weight instead of calling it, the layers are to be left
-    alone, which `wrap` does by returning them::
-
-        convert(resnet18(), lambda m: m if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) else conv_norm(m))
-
-    Args:
-        module: a network, or a single layer.
-        wrap: a function from a layer to the module that takes its place.
-
-    Returns:
-        The network, or the wrapped layer if `module` is one.
-
-    Raises:
-        TypeError: if `wrap` raises one, or returns what is no module, or a layer has been compiled by itself, or
-            something is wrapped in DistributedDataParallel. No module has been replaced then.
-    """
-    for path, part in module.named_modules():
-        if isinstance(part, DistributedDataParallel):
-            raise TypeError(f"{path or 'the module'}: DistributedDataParallel would miss new parameters; convert first")
-    replacements: dict[nn.Module, nn.Module] = {}
-    _find(module, wrap, "", replacements)
-    for parent, replacement in replacements.items():
-        for name, child in _children(parent, replacement).items():
-            setattr(parent, name, replacements[child])
-    return replacements[module]
-
-
-def _find(
-    module: nn.Module, wrap: Callable[[nn.Module], nn.Module], path: str, replacements: dict[nn.Module, nn.Module]
-) -> None:
-    replacements[module] = _wrapped(module, wrap, path or "the module")
-    for name, child in _children(module, replacements[module]).items():
-        if child not in replacements:
-            _find(child, wrap, f"{path}.{name}".lstrip("."), replacements)
-        if name == "_orig_mod" and replacements[child] is not child:
-            raise TypeError(f"{path or 'the module'}: torch.compile would go on calling what it was; convert first")
-
-
-def _wrapped(module: nn.Module, wrap: Callable[[nn.Module], nn.Module], path: str) -> nn.Module:
-    try:
-        replacement = wrap(module)
-    except TypeError as error:
-        raise TypeError(f"{path}: {error}; to leave it as it is, let `wrap` return it") from error
-    if not isinstance(replacement, nn.Module):
-        raise TypeError(f"{path}: `wrap` must return a module, got {type(replacement).__name__}")
-    return replacement
-
-
-def _children(module: nn.Module, replacement: nn.Module) -> dict[str, nn.Module]:
-    """Return what `convert` looks into: nothing of a module that is replaced or is a `ConvNorm`."""
-    if replacement is not module or isinstance(module, ConvNorm):
-        return {}
-    return {name: child for name, child in module._modules.items() if child is not None}

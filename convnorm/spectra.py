@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from convnorm.functional import complete
-from convnorm.geometry import Convolution, extended, geometry, rows
-from convnorm.modules import CONVOLUTIONS, ConvNorm, is_hooked
+from convnorm.functional import all_frequencies, full_grid, transfer_matrices
+from convnorm.layers import CONVOLUTIONS, Convolution, by_output_channel, is_hooked, padded_size
+from convnorm.modules import ConvNorm
 
 ALARMING = 1e-4  # relative residual of Lanczos, which bounds the error, at which there is a warning
 STEPS = 200  # of Lanczos, at most; 20 to 60 reach the tolerance on the layers of trained and untrained networks
@@ -40,27 +40,15 @@ def singular_values(layer: nn.Module, size: Sequence[int]) -> Tensor:
     layer = _frozen(layer, torch.float64)
     convolution = _convolution(layer)
     _check_size(convolution, size)
-    kernels = rows(convolution, convolution.weight)  # (O, I / groups, *k)
-    grid = geometry(convolution, extended(convolution, size)).size
-    transfer = _transfer(kernels, grid, convolution.dilation)
+    kernels = by_output_channel(convolution, convolution.weight)  # (O, I / groups, *k)
+    grid = full_grid(convolution, padded_size(convolution, size)).size
+    transfer = transfer_matrices(kernels, grid, convolution.dilation)
     if isinstance(layer, ConvNorm):
-        spectrum = layer.spectrum(kernels, grid)
-        transfer = transfer * spectrum.unsqueeze(1)
+        transfer = transfer * layer.preconditioner(kernels, grid).unsqueeze(1)
     _finite_maximum(transfer)
     blocks = transfer.reshape(convolution.groups, -1, *transfer.shape[1:]).movedim((0, 1, 2), (-3, -2, -1))
     values = torch.linalg.svdvals(blocks).flatten(-2)  # of (*N/2, groups, O / groups, I / groups)
-    return complete(values.movedim(-1, 0), grid).movedim(0, -1).sort(dim=-1, descending=True).values
-
-
-def _transfer(kernels: Tensor, grid: Sequence[int], dilation: Sequence[int]) -> Tensor:
-    """Return the kernels' Fourier transforms; a kernel larger than the grid wraps around."""
-    transfer = kernels.to(torch.complex128)
-    for axis, (n, d) in enumerate(zip(grid, dilation, strict=True), start=2):
-        frequencies = torch.arange(n // 2 + 1 if axis == 2 else n, device=kernels.device)
-        phase = torch.outer(frequencies, torch.arange(kernels.shape[axis], device=kernels.device) * d) % n
-        wave = torch.polar(torch.ones_like(phase, dtype=torch.float64), phase.double() * (-2 * torch.pi / n))
-        transfer = torch.tensordot(transfer, wave, dims=([axis], [1])).movedim(-1, axis)
-    return transfer
+    return all_frequencies(values.movedim(-1, 0), grid).movedim(0, -1).sort(dim=-1, descending=True).values
 
 
 def operator_norm(layer: nn.Module, size: Sequence[int] = ()) -> float:

@@ -8,7 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 import convnorm
-from convnorm.modules import is_hooked
+from convnorm.layers import is_hooked
 from convnorm.spectra import operator_norm
 from gan.checks import check_at_least
 from gan.metrics.exactness import exact_inference

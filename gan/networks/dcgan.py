@@ -10,7 +10,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnorm.layout import keep_layout
+from convnorm.memory_format import keep_memory_format
 from gan.networks.base import (
     Discriminator,
     Generator,
@@ -75,7 +75,7 @@ class DCGANGenerator(Generator):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         x = self.project(z).unflatten(1, (-1, 4, 4))
-        x = keep_layout(F.relu(self.norm(x, y)))
+        x = keep_memory_format(F.relu(self.norm(x, y)))
         for up in self.ups:
             x = up(x, y)
         return self.to_image(x).tanh()
@@ -115,4 +115,4 @@ class DCGANDiscriminator(Discriminator):
         h = F.leaky_relu(self.from_image(x), 0.2)
         for down in self.downs:
             h = down(h, y)
-        return self.head(keep_layout(h).flatten(1), y)
+        return self.head(keep_memory_format(h).flatten(1), y)

@@ -9,7 +9,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnorm.layout import keep_layout
+from convnorm.memory_format import keep_memory_format
 from gan.networks.base import Discriminator, Generator, LogitHead, check_channels, init_normal, projected_classes
 from gan.norms import NormSite
 
@@ -90,7 +90,7 @@ class SNGANCNNDiscriminator(Discriminator):
         h = F.leaky_relu(self.from_image(x), 0.1)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             h = F.leaky_relu(norm(conv(h), y), 0.1)
-        return self.head(keep_layout(h).flatten(1), y)
+        return self.head(keep_memory_format(h).flatten(1), y)
 
 
 def _check_multiple_of_8(image_size: int) -> None:

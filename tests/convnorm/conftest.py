@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from convnorm import algorithms
+from convnorm.fast import choice
 
 
 @pytest.fixture(autouse=True)
@@ -11,13 +11,13 @@ def seed() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture(params=["_filter", "_mix", "_mix_few"])
+@pytest.fixture(params=["_plain", "_mix", "_mix_few"])
 def algorithm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let one algorithm run wherever there is a choice."""
-    compare, chosen = algorithms._costs, getattr(algorithms, request.param)
+    compare, chosen = choice._costs, getattr(choice, request.param)
 
-    def costs(*args: Any) -> dict[algorithms.Algorithm, float]:
+    def costs(*args: Any) -> dict[choice.Algorithm, float]:
         found = compare(*args)
         return {chosen: 0} if chosen in found else found
 
-    monkeypatch.setattr(algorithms, "_costs", costs)
+    monkeypatch.setattr(choice, "_costs", costs)

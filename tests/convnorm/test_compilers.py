@@ -14,7 +14,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from convnorm import ConvNorm, convert
 
 pytestmark = pytest.mark.slow
-K3 = [("k3", "_filter"), ("k3", "_mix"), ("k3", "_mix_few")]
+K3 = [("k3", "_plain"), ("k3", "_mix"), ("k3", "_mix_few")]
 EXPORTED = "k3", "k4s2", "k1", "same", "grouped", "large", "reflect", "transposed k4s2", "1d", "3d"
 
 
@@ -29,7 +29,7 @@ def fresh_compiler() -> None:
         *((*k3, "inductor") for k3 in K3),
         ("k4s2", "_mix", "aot_eager"),
         ("transposed k4s2", "_mix", "aot_eager"),
-        ("k1", "_filter", "aot_eager"),
+        ("k1", "_plain", "aot_eager"),
     ],
     indirect=["algorithm"],
 )
@@ -48,7 +48,7 @@ def test_compiles_to_one_graph(name: str, backend: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "algorithm"), [("k3", "_mix"), ("k3", "_mix_few"), ("grouped", "_filter")], indirect=["algorithm"]
+    ("name", "algorithm"), [("k3", "_mix"), ("k3", "_mix_few"), ("grouped", "_plain")], indirect=["algorithm"]
 )
 @pytest.mark.usefixtures("algorithm")
 def test_other_batches_compile_to_one_graph_too(name: str) -> None:
@@ -118,7 +118,7 @@ def test_an_average_compiles(momentum: float | str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "algorithm"),
-    [*K3, ("k4s2", "_mix"), ("grouped", "_filter"), ("large", "_filter"), ("k1", "_filter")],
+    [*K3, ("k4s2", "_mix"), ("grouped", "_plain"), ("large", "_plain"), ("k1", "_plain")],
     indirect=["algorithm"],
 )
 @pytest.mark.usefixtures("algorithm")

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from convnorm.depthwise import filter_channels
+from convnorm.fast.depthwise import filter_channels
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 9), (4, 4), (9, 3), (12, 16)])

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from convnorm import ConvNorm, algorithms, bicomplex, maps, mixing
+from convnorm import ConvNorm
+from convnorm.fast import choice, frequency, maps, separable
 
 pytestmark = pytest.mark.usefixtures("algorithm")
 MIXING = pytest.mark.parametrize("algorithm", ["_mix", "_mix_few"], indirect=True)
 
 
 def act_as_another_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in mixing, bicomplex, maps:
+    for module in frequency, separable, maps:
         monkeypatch.setattr(module, "piece_by_piece", lambda x: False)
 
 
@@ -32,11 +33,11 @@ def gradients(norm: ConvNorm, x: Tensor, learns: bool, image_learns: bool) -> li
 @MIXING
 @pytest.mark.parametrize("name", ["k3", "k4s2", "transposed k4s2"])
 @pytest.mark.parametrize(("learns", "image_learns"), [(True, True), (True, False), (False, True)])
-@pytest.mark.parametrize("kernels_at_once", [1, mixing.KERNELS_AT_ONCE])
+@pytest.mark.parametrize("kernels_at_once", [1, frequency.KERNELS_AT_ONCE])
 def test_outputs_and_gradients_are_the_same(
     name: str, learns: bool, image_learns: bool, kernels_at_once: int, monkeypatch
 ) -> None:
-    monkeypatch.setattr(mixing, "KERNELS_AT_ONCE", kernels_at_once)
+    monkeypatch.setattr(frequency, "KERNELS_AT_ONCE", kernels_at_once)
     norm, x = ConvNorm(copy.deepcopy(LAYERS[name])).double(), image(LAYERS[name]).double()
     expected = gradients(norm, x, learns, image_learns)
     act_as_another_device(monkeypatch)
@@ -45,10 +46,10 @@ def test_outputs_and_gradients_are_the_same(
 
 
 def test_the_kernels_of_all_frequencies_are_never_in_memory_at_once(monkeypatch) -> None:
-    monkeypatch.setattr(mixing, "KERNELS_AT_ONCE", 8 * 8 * 3 * 18)  # those of one frequency
+    monkeypatch.setattr(frequency, "KERNELS_AT_ONCE", 8 * 8 * 3 * 18)  # those of one frequency
     act_as_another_device(monkeypatch)
     norm, x = ConvNorm(nn.Conv2d(8, 8, 3, padding=1)), torch.randn(2, 8, 16, 16, requires_grad=True)
-    monkeypatch.setattr(algorithms, "_costs", lambda *_: {algorithms._mix: 0})
+    monkeypatch.setattr(choice, "_costs", lambda *_: {choice._mix: 0})
     with Largest() as largest:
         norm(x).sum().backward()
     assert largest.numel < 2 * 8 * 8 * 3 * 18 * 2  # of ten frequencies

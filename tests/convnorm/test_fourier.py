@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from convnorm.fourier import column_points, frequencies
+from convnorm.fast.dft import column_points, frequencies
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 8, 9])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from convnorm import maps
+from convnorm.fast import maps
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convnorm import ConvNorm
-from convnorm.layout import keep_layout
+from convnorm.memory_format import keep_memory_format
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
@@ -19,23 +19,23 @@ def test_the_gradient_comes_in_the_layout_of_the_image(layout: torch.memory_form
     y = x * 1
     y.register_hook(found.append)
     grad = torch.randn(2, 3, 4, 5).to(memory_format=other)
-    keep_layout(y).backward(grad)
+    keep_memory_format(y).backward(grad)
     assert found[0].is_contiguous(memory_format=layout)
     torch.testing.assert_close(x.grad, grad, rtol=0, atol=0)
 
 
 def test_its_gradient_can_be_differentiated() -> None:
     x = torch.randn(2, 3, 2, 2, dtype=torch.float64).to(memory_format=torch.channels_last).requires_grad_()
-    torch.autograd.gradgradcheck(lambda x: keep_layout(x).pow(3), x)
+    torch.autograd.gradgradcheck(lambda x: keep_memory_format(x).pow(3), x)
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 def test_function_transforms_pass_through_it(layout: torch.memory_format) -> None:
     x = torch.randn(2, 3, 4, 5).to(memory_format=layout)
     expected = 3 * x**2
-    gradients = torch.func.vmap(torch.func.grad(lambda image: keep_layout(image[None]).pow(3).sum()))(x)
+    gradients = torch.func.vmap(torch.func.grad(lambda image: keep_memory_format(image[None]).pow(3).sum()))(x)
     torch.testing.assert_close(gradients, expected)
-    torch.testing.assert_close(torch.func.jvp(lambda x: keep_layout(x).pow(3), (x,), (x,))[1], expected * x)
+    torch.testing.assert_close(torch.func.jvp(lambda x: keep_memory_format(x).pow(3), (x,), (x,))[1], expected * x)
 
 
 @pytest.mark.usefixtures("algorithm")

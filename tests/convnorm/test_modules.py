@@ -167,7 +167,7 @@ def test_averaged_spectrum_survives_a_cast(channels: tuple[int, int], dtype: tor
     assert y.dtype == dtype
     assert (y - expected).norm() < 0.02 * expected.norm()
     norm.train()(x.to(dtype))
-    assert norm.running_spectrum.dtype == torch.float32
+    assert norm.running_preconditioner.dtype == torch.float32
 
 
 @pytest.mark.parametrize("momentum", [0, 1.5, "linear", [1], True, float("nan")])
@@ -438,9 +438,9 @@ def test_half_precision_does_not_cut_the_average(dtype: torch.dtype) -> None:
     norm = ConvNorm(nn.Conv2d(3, 4, 3, padding=1), momentum=0.5)
     norm.layer.weight.data *= 1e-6  # the spectrum is beyond float16
     norm(torch.randn(2, 3, 8, 8))
-    average = norm.running_spectrum.clone()
+    average = norm.running_preconditioner.clone()
     assert average.max() > torch.finfo(torch.float16).max
-    assert torch.equal(norm.to(dtype).running_spectrum, average)
+    assert torch.equal(norm.to(dtype).running_preconditioner, average)
 
 
 @pytest.mark.parametrize(
@@ -455,7 +455,7 @@ def test_formats_of_memory_leave_the_average_alone(layer: nn.Module, memory_form
     norm.to(torch.float64, memory_format=memory_format)
     assert norm.layer.weight.is_contiguous(memory_format=memory_format)
     assert list(norm.state_dict()) == list(state)
-    assert torch.equal(norm.running_spectrum, state["running_spectrum"].double())
+    assert torch.equal(norm.running_preconditioner, state["running_preconditioner"].double())
     norm.float()(x)
 
 
@@ -471,14 +471,14 @@ def test_an_average_does_not_begin_in_a_replica_of_data_parallel() -> None:
         replica()(x)
     assert norm.num_batches_tracked == 0
     norm(x)
-    begun = norm.running_spectrum.clone()
+    begun = norm.running_preconditioner.clone()
     replica()(x)
     assert norm.num_batches_tracked == 2
-    torch.testing.assert_close(norm.running_spectrum, 1.5 * begun)  # of 0.5 and 0.75 of the same spectrum
+    torch.testing.assert_close(norm.running_preconditioner, 1.5 * begun)  # of 0.5 and 0.75 of the same spectrum
 
 
 def test_double_precision_survives_the_state_dict() -> None:
     norm, loaded = (ConvNorm(nn.Conv2d(3, 4, 3).double(), momentum=0.3) for _ in range(2))
     norm(torch.randn(2, 3, 8, 8).double())
     loaded.load_state_dict(norm.state_dict())
-    assert torch.equal(loaded.running_spectrum, norm.running_spectrum)
+    assert torch.equal(loaded.running_preconditioner, norm.running_preconditioner)

@@ -97,10 +97,10 @@ def test_momentum_in_training_does_not_bind_the_size() -> None:
     norm = ConvNorm(nn.Conv2d(3, 5, 3), momentum=0.5)
     expected = [function(norm, SIZE) for function in (operator_norm, singular_values)]
     norm(torch.randn(2, 3, 9, 9))
-    average = norm.running_spectrum.clone()
+    average = norm.running_preconditioner.clone()
     assert operator_norm(norm, SIZE) == expected[0]
     assert torch.equal(singular_values(norm, SIZE), expected[1])
-    assert torch.equal(norm.running_spectrum, average)
+    assert torch.equal(norm.running_preconditioner, average)
     with pytest.raises(ValueError, match="images of one size"):
         operator_norm(norm.eval(), SIZE)
 

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from convnorm.constants import kept
-from convnorm.geometry import Geometry
-from convnorm.waves import real_basis, wave
+from convnorm.fast.cache import cached
+from convnorm.fast.positions import Positions
+from convnorm.fast.waves import real_basis, wave
 
 
 class Block(NamedTuple):
@@ -66,12 +66,12 @@ def split(taps: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.cat([high, (taps - high.float()).to(dtype), high])
 
 
-@kept
+@cached
 def plan(fields: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Plan:
     """Return the constants of a layer on its grid, whose fields these are, in `dtype`."""
-    grid = Geometry(*fields)
-    (n, m), taps, window = grid.size, grid.taps, grid.window
-    image = [range(-places.start, -places.stop, -places.step) for places in grid.image]  # conjugate
+    grid = Positions(*fields)
+    (n, m), taps, window = grid.size, grid.taps, grid.crop
+    image = [range(-places.start, -places.stop, -places.step) for places in grid.pixels]  # conjugate
     blocks = []
     # The first frequency and, if N is even, that in the middle are their own conjugates.
     for real, span in (True, range(1)), (False, range(1, (n + 1) // 2)), (True, range((n + 1) // 2, n // 2 + 1)):

@@ -13,7 +13,7 @@ KEPT = 256  # of each kind in memory: a network has about ten, the largest of 10
 Make = TypeVar("Make", bound=Callable[..., Any])
 
 
-def kept(make: Make) -> Make:
+def cached(make: Make) -> Make:
     """Keep the tensors that a function makes of plain values for the next call, for compilers and exports too.
 
     Plain are numbers, data types, devices, ranges and tuples of them; compilers know no constant NamedTuples.

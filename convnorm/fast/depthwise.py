@@ -9,8 +9,8 @@ from torch.autograd.function import FunctionCtx
 from torch.nn.grad import conv2d_weight
 
 from convnorm.autocast import is_enabled, precision, without_autocast
-from convnorm.geometry import CONVOLVE
-from convnorm.gradients import by_plain_operations, gradients_with_graph
+from convnorm.fast.gradients import by_plain_operations, gradients_with_graph
+from convnorm.layers import CONVOLVE
 
 # oneDNN's gradient in so many columns is fast, if rows are padded before. In bfloat16 that in 5x3 taps took 1 ms, that
 # in 3x5 took 33; for images of four rows that in 5x3 took 0.3, but 28 with the padding left to oneDNN.

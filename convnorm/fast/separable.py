@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from convnorm.autocast import without_autocast
-from convnorm.constants import kept
-from convnorm.geometry import Geometry
-from convnorm.gradients import by_plain_operations, gradients_anew, gradients_with_graph, piece_by_piece
-from convnorm.layout import keep_layout
-from convnorm.maps import Orders, apply, empty, from_columns, orders
-from convnorm.waves import parts, real_basis
+from convnorm.fast.cache import cached
+from convnorm.fast.gradients import by_plain_operations, gradients_anew, gradients_with_graph, piece_by_piece
+from convnorm.fast.maps import Orders, apply, empty, from_columns, orders
+from convnorm.fast.positions import Positions
+from convnorm.fast.waves import parts, real_basis
+from convnorm.memory_format import keep_memory_format
 
 
 class Basis(NamedTuple):
@@ -46,11 +46,11 @@ class Basis(NamedTuple):
     mirror: Tensor
 
 
-@kept
+@cached
 def basis(fields: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Basis:
     """Return the constants of a layer on its grid, whose fields these are, for images in `dtype`."""
-    grid = Geometry(*fields)
-    (n, m), image, taps, window = grid.size, grid.image, grid.taps, grid.window
+    grid = Positions(*fields)
+    (n, m), image, taps, window = grid.size, grid.pixels, grid.taps, grid.crop
     of_image, of_window = ([real_basis(n, places[0]), real_basis(m, places[1])] for places in (image, window))
     kernel = torch.einsum("pfu,qgv->pqfguv", parts(n, taps[0]), parts(m, taps[1])).flatten(0, 3).flatten(1)
     unit = torch.tensor([[[1, 0], [0, -1]], [[0, 1], [1, 0]]], dtype=torch.float64)  # (row, column, part) of a + bi
@@ -73,7 +73,7 @@ def mix_few(x: Tensor, weight: Tensor, spectrum: Tensor, constants: Basis) -> Te
     """Return what crop and stride leave of the preconditioned full output; the arguments are those of `mixing.mix`."""
     batch, inputs, height, width = x.shape
     first, second = constants.analysis
-    rows = first @ keep_layout(x).permute(2, 3, 0, 1).reshape(height, width * batch * inputs)
+    rows = first @ keep_memory_format(x).permute(2, 3, 0, 1).reshape(height, width * batch * inputs)
     columns = second @ rows.view(len(first), width, batch * inputs)
     image = columns.view(len(first) // 2, 2, 2, len(second) // 2, batch, inputs).permute(0, 3, 4, 1, 2, 5).flatten(3)
     product = _product if by_plain_operations() else _Product.apply

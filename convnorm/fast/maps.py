@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from convnorm.autocast import without_autocast
-from convnorm.gradients import by_plain_operations, piece_by_piece
+from convnorm.fast.gradients import by_plain_operations, piece_by_piece
 
 
 def matrices_outermost(dtype: torch.dtype) -> bool:

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from convnorm.autocast import without_autocast
-from convnorm.fourier import Block, Plan, split
-from convnorm.gradients import by_plain_operations, gradients_anew, gradients_with_graph, piece_by_piece
-from convnorm.layout import keep_layout
-from convnorm.maps import Orders, apply, empty, from_columns, ordered, orders, to_columns
+from convnorm.fast.dft import Block, Plan, split
+from convnorm.fast.gradients import by_plain_operations, gradients_anew, gradients_with_graph, piece_by_piece
+from convnorm.fast.maps import Orders, apply, empty, from_columns, ordered, orders, to_columns
+from convnorm.memory_format import keep_memory_format
 
 KERNELS_AT_ONCE = 2**26  # numbers, where not one frequency is computed at a time: 256 MB in float32
 
@@ -34,7 +34,7 @@ def mix(x: Tensor, weight: Tensor, spectrum: Tensor, plan: Plan) -> Tensor:
     Returns:
         (B, O, H', W') in x's dtype; how it lies in memory depends on that.
     """
-    u = to_columns(plan.analysis, keep_layout(x)).flatten(1, 2)
+    u = to_columns(plan.analysis, keep_memory_format(x)).flatten(1, 2)
     taps = ordered(weight.permute(2, 3, 0, 1).flatten(0, 1), x.dtype)  # (k*k, O, I)
     v = spectrum.permute(1, 2, 0).to(x.dtype).contiguous()  # (F, N, O)
     z = _columns(u, taps, v, plan) if by_plain_operations() else _Columns.apply(u, taps, v, plan)

@@ -1,0 +1,1 @@
+"""Convolutional Normalization computed faster (page follows)."""
