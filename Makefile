@@ -5,8 +5,9 @@ CONFIG ?= configs/quickstart.yaml
 ARGS ?=
 BIN := .venv/bin
 ENVIRONMENT := .venv/.complete
+DOCS_ENVIRONMENT := .venv-docs/.complete
 
-.PHONY: train board test test-all check clean
+.PHONY: train board test test-all check docs clean
 
 train: $(ENVIRONMENT)  ## Train: make train CONFIG=configs/... ARGS="..."
 	$(BIN)/python train.py fit --config $(CONFIG) $(ARGS)
@@ -25,12 +26,26 @@ check: $(ENVIRONMENT)  ## Style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-clean:  ## Remove the environment and what tools left; runs stay
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+docs: $(DOCS_ENVIRONMENT)  ## Build the site: docs/_build/index.html
+	.venv-docs/bin/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build
+	@echo "docs/_build/index.html"
+
+clean:  ## Remove the environments and what tools left; runs stay
+	rm -rf .venv .venv-docs docs/_build build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 # Made anew when requirements.txt changes; complete only when the last line was reached.
 $(ENVIRONMENT): requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	touch $@
+
+# Sphinx in an environment of its own, by the same Python; a .pth file adds the packages of .venv. docs/conf.py says why.
+$(DOCS_ENVIRONMENT): docs/requirements.txt $(ENVIRONMENT)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make docs needs a .venv of Python 3.11 or newer")'
+	rm -rf .venv-docs
+	$(BIN)/python -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --requirement docs/requirements.txt
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$(.venv-docs/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth"
 	touch $@
