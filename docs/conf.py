@@ -24,6 +24,7 @@ default_role = "code"  # the docstrings mark code with single backticks
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 myst_enable_extensions = ["colon_fence", "dollarmath", "attrs_block"]
 myst_heading_anchors = 3
+autodoc_inherit_docstrings = False  # a method that overrides another without saying more is not listed again
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
