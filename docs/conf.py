@@ -3,7 +3,7 @@
 The API reference comes from the docstrings, so sphinx imports both packages. Stand-ins for torch do not work: a class
 that inherits from one loses its docstring, and `Tensor | None` cannot be evaluated. So sphinx has an environment of its
 own, `.venv-docs`, and a `.pth` file in it adds the packages of `.venv`: torch is installed once, and sphinx's packages
-do not mix with those that the project is tested with. Building needs no network: no page is fetched, no inventory either.
+do not mix with those that the project is tested with. Building needs no network.
 """
 
 import re

@@ -9,6 +9,7 @@ A page is followed from top to bottom in a folder of its own, as a reader would:
 - The papers' Inception, which would be downloaded, is replaced by an average over pixels.
 """
 
+import ast
 import importlib
 import os
 import pkgutil
@@ -35,6 +36,7 @@ REFERENCE = ROOT / "docs" / "reference"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FILE_NAME = re.compile(r"# (\w+\.(?:py|yaml))\n")
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
+DOCUMENTED_UNDERSCORES = "_exit", "_asdict", "_fields", "_replace"
 LAUNCHERS = "torchrun", "srun"
 NARROW, NARROW_RESNET = {"width": 8}, {"width_multiplier": 1 / 16}
 CHANGES = {
@@ -119,6 +121,44 @@ def test_every_public_package_is_in_the_reference():
     assert public | {"convnorm", "gan", "gan.module"} <= documented
 
 
+def private_names() -> dict[str, set[str]]:
+    """Return the names of others that begin with an underscore, with the files of `gan` that use them."""
+    ours, used = set(DOCUMENTED_UNDERSCORES), {}
+    for path in (ROOT / "gan").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = []
+            match node:
+                case ast.FunctionDef() | ast.ClassDef():
+                    ours.add(node.name)
+                case ast.Name(ctx=ast.Store()):
+                    ours.add(node.id)
+                case ast.Attribute(value=ast.Name(id="self" | "cls"), ctx=ast.Store()):
+                    ours.add(node.attr)
+                case ast.Attribute():
+                    names = [node.attr]
+                case ast.ImportFrom() if not (node.module or "").startswith("gan"):
+                    names = [alias.name for alias in node.names]
+            for name in names:
+                if name.startswith("_") and not name.startswith("__"):
+                    used.setdefault(name, set()).add(name_of(path))
+    return {name: files for name, files in used.items() if name not in ours}
+
+
+def test_what_the_code_needs_of_lightning_is_listed():
+    page = (ROOT / "docs" / "project" / "lightning.md").read_text(encoding="utf-8")
+    private, public = (re.findall(r"^\| (?!behavior|name|---)(.*) \|$", part, re.M) for part in page.split("## ")[1:])
+    listed = {row.split(" | ")[0].strip("`"): row.split(" | ")[1].strip("`") for row in private}
+    used = private_names()
+    assert listed.keys() == used.keys()
+    assert not {name: file for name, file in listed.items() if file not in used[name]}
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    for row in private + public:
+        _, where, _, guards = row.split(" | ")
+        assert (ROOT / where.strip("`")).is_file(), row
+        assert re.findall(r"`(test_\w+)`", guards), row
+        assert all(f"def {name}(" in tests for name in re.findall(r"`(test_\w+)`", guards)), row
+
+
 # Running
 
 
@@ -200,7 +240,9 @@ def run(arguments: list[str]) -> None:
     """Run the command line in a process of its own, which is cheap: all is imported already."""
     from gan.cli.entry import main
 
-    if "--trainer.devices" in arguments:  # Lightning starts the others as this one was started
+    if (
+        "--trainer.devices" in arguments and "--print_config" not in arguments
+    ):  # Lightning starts the others as this one was started
         subprocess.run([sys.executable, str(ROOT / "train.py"), *arguments], check=True)
         return
     sys.stdout.flush()
