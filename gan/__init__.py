@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 def load(run_or_checkpoint: str | Path) -> "GAN":
     """Return a trained GAN in evaluation mode, from a checkpoint or from the newest checkpoint of a run's folder.
 
-    Samples come from the averaged weights if the run kept an average. Neither data nor configuration is needed:
+    Samples come from the averaged weights if the run kept an average. Neither data nor configuration is needed::
 
         images = gan.load("runs/quickstart/version_0").sample(16)    # uint8 (16, C, H, W)
 

@@ -69,7 +69,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 
 def commands(block: str) -> list[str]:
-    return [line for line in block.splitlines() if line and not line.startswith("#")]
+    return [line for line in block.replace("\\\n", "").splitlines() if line and not line.startswith("#")]
 
 
 PAGES = [page for page in MARKDOWN if {"bash", "python"} & {language for language, _ in blocks(page)}]
@@ -204,6 +204,8 @@ def follow(line: str) -> None:
     match words(line):
         case ["make", target]:
             assert f"\n{target}:" in (ROOT / "Makefile").read_text()
+        case ["source", ".venv/bin/activate"]:
+            pass
         case ["python", "train.py", *arguments] | ["gan", *arguments]:
             run(shortened(arguments))
         case [launcher, *arguments] if launcher in LAUNCHERS:
