@@ -14,6 +14,7 @@ import importlib
 import os
 import pkgutil
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -209,7 +210,7 @@ def follow(line: str) -> None:
         case ["python", "train.py", *arguments] | ["gan", *arguments]:
             run(shortened(arguments))
         case [launcher, *arguments] if launcher in LAUNCHERS:
-            run([*arguments[arguments.index("train.py") + 1 :], "--print_config"])
+            run([*arguments[arguments.index("fit") :], "--print_config"])
         case _:
             pytest.fail(f"how is this tested? {line}")
 
@@ -224,23 +225,27 @@ def words(line: str, shell: str = "bash") -> list[str]:
 
 def shortened(arguments: list[str]) -> list[str]:
     """Let a command do little: or nothing but parse, if it needs more than one machine or CPU has."""
+    arguments = [f"configs/{word}.yaml" if Path("configs", f"{word}.yaml").exists() else word for word in arguments]
     if any(argument.endswith((".help", "print_config")) for argument in arguments):
         return arguments
     if "--trainer.devices" in arguments and "cpu" not in arguments:
         return [*arguments, "--print_config"]
-    arguments = [*arguments, "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
+    if arguments[0] in ("fit", "validate", "test", "predict"):
+        arguments = [*arguments, "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
     if "--trainer.devices" in arguments:
         arguments.append("--metrics=null")
     if arguments[0] == "fit":
-        arguments.append(f"--trainer.max_steps={4 if '--ckpt_path' in arguments else 2}")
-    if arguments[0] == "predict":
-        arguments.append("--samples.num_samples=5")
+        goes_on = {"--ckpt_path", "--resume"} & set(arguments)
+        arguments.append(f"--trainer.max_steps={4 if goes_on else 2}")
+    few = {"predict": "--samples.num_samples=5", "sample": "--num=5"}
+    if (what := arguments[0]) in few and not {"--grid", "--interpolate", "--walk"} & set(arguments):
+        arguments.append(few[what])
     return arguments
 
 
 def run(arguments: list[str]) -> None:
     """Run the command line in a process of its own, which is cheap: all is imported already."""
-    from gan.cli.entry import main
+    import gan.cli.entry  # noqa: F401
 
     if (
         "--trainer.devices" in arguments and "--print_config" not in arguments
@@ -257,7 +262,7 @@ def run(arguments: list[str]) -> None:
             sys.argv = [str(ROOT / "train.py"), *arguments]
             signal.alarm(300)
             warnings.resetwarnings()  # what pytest made an error is none for a reader
-            main()
+            runpy.run_path(sys.argv[0], run_name="__main__")
             code = 0
         except SystemExit as end:
             code = int(end.code or 0)
