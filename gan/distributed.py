@@ -1,19 +1,40 @@
 """Work and sums that several processes share. A single process needs no process group."""
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+_alone = False
+
 
 def process_group() -> tuple[int, int]:
     """Return this process' rank and the number of processes: (0, 1) without a process group."""
-    if dist.is_available() and dist.is_initialized():
+    if dist.is_available() and dist.is_initialized() and not _alone:
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Share no work with other processes: here, `process_group` returns (0, 1)."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
+
+
+def warn(message: str) -> None:
+    """Warn, in the first process only."""
+    if process_group()[0] == 0:
+        warnings.warn(message, stacklevel=2)
 
 
 def is_first_of_node() -> bool:

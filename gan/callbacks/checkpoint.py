@@ -52,34 +52,38 @@ class Checkpoint(LightningCheckpoint):
                 "trainer.enable_checkpointing=false trains without"
             )
 
-    def save_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the start of a new run. Call it before long work at the start, so that a killed run can be resumed."""
-        if (run := run_folder(trainer)) is None or self._at is not None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the start of a run, before its first evaluation. In a resumed run, save an evaluation that was repeated.
+
+        A run that continues from one of its own checkpoints is not saved again.
+        """
+        if (run := run_folder(trainer)) is None:
             return
         if trainer.is_global_zero:
             for folder in run, run / CHECKPOINTS, run / SAMPLES:
                 remove_unfinished(folder)
         if _is_loaded(trainer, checkpoint_path(run, trainer.global_step)):
             self._at = trainer.global_step
-            return
-        self.best = self._worst  # the best weights of another run are not in this one
-        self._save(trainer, pl_module, run)
+        else:
+            self.best = self._worst  # the best weights of another run are not in this one
+            self._save(trainer, pl_module, run)
+        if trainer.ckpt_path is not None:
+            self._save_what_was_measured(trainer, pl_module, run)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the start of a run, including its first scores.
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save what the first evaluation of a new run has measured.
 
         Raises:
-            ValueError: if the run is new and `monitor` is not among its metrics.
+            ValueError: if `monitor` is not among it.
         """
-        if (run := run_folder(trainer)) is None:
+        if (run := run_folder(trainer)) is None or trainer.ckpt_path is not None:
             return
-        if trainer.ckpt_path is None and self.monitor not in (None, *trainer.callback_metrics):
+        if self.monitor not in (None, *trainer.callback_metrics):
+            if trainer.is_global_zero:
+                checkpoint_path(run, trainer.global_step).unlink()  # the run does not begin
             known = ", ".join(sorted(trainer.callback_metrics)) or "none: no metrics are configured"
             raise ValueError(f"Checkpoint: monitor must be a metric of this run ({known}), got {self.monitor!r}")
-        self.save_start(trainer, pl_module)
-        if _is_made_up_for(trainer, pl_module):
-            self._save_best(trainer, pl_module, run)
-            self._save(trainer, pl_module, run)
+        self._save_what_was_measured(trainer, pl_module, run)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -99,9 +103,8 @@ class Checkpoint(LightningCheckpoint):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save an evaluation of the last step that was interrupted before and repeated now, without any training."""
         run = run_folder(trainer)
-        if run is not None and self._at is None and _is_made_up_for(trainer, pl_module):
-            self._save_best(trainer, pl_module, run)
-            self._save(trainer, pl_module, run)
+        if run is not None and self._at is None:
+            self._save_what_was_measured(trainer, pl_module, run)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value so far and its metric."""
@@ -111,6 +114,13 @@ class Checkpoint(LightningCheckpoint):
         """Restore the best value, unless the metric has changed."""
         if (state_dict.get("monitor"), state_dict.get("lower_is_better")) == (self.monitor, self.lower_is_better):
             self.best = state_dict["best"]
+
+    def _save_what_was_measured(self, trainer: Trainer, pl_module: LightningModule, run: Path) -> None:
+        """Save again if this step was evaluated since."""
+        assert isinstance(pl_module, TrainingModule)
+        if trainer.global_step in pl_module.published_at.values():
+            self._save_best(trainer, pl_module, run)
+            self._save(trainer, pl_module, run)
 
     def _save_best(self, trainer: Trainer, pl_module: LightningModule, run: Path) -> None:
         assert isinstance(pl_module, TrainingModule)
@@ -133,12 +143,6 @@ class Checkpoint(LightningCheckpoint):
 def _is_loaded(trainer: Trainer, path: Path) -> bool:
     """Return whether the run was resumed from this file. Does not read the disk: all processes must agree."""
     return trainer.ckpt_path is not None and Path(trainer.ckpt_path).resolve() == path.resolve()
-
-
-def _is_made_up_for(trainer: Trainer, module: LightningModule) -> bool:
-    """Return whether this step was evaluated after the run was resumed at it."""
-    assert isinstance(module, TrainingModule)
-    return trainer.global_step in module.published_at.values()
 
 
 def _save(trainer: Trainer, module: LightningModule, path: Path) -> None:

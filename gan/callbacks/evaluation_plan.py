@@ -1,4 +1,4 @@
-"""How much is evaluated, how often."""
+"""How many images are evaluated, and how often."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from gan.checks import check_at_least
 
 @dataclass(frozen=True)
 class Plan:
-    """What an evaluation costs.
+    """Size and frequency of the evaluations.
 
     Attributes:
         num_samples: Generated images.
@@ -36,12 +36,12 @@ def default_plan(device_type: str) -> Plan:
 
 
 def announcement(plan: Plan, seconds_per_batch: float, num_reference: int) -> str:
-    """Return what to tell before a training about its evaluations.
+    """Return the announcement of the cost of a training's evaluations.
 
     Args:
         plan: The plan.
-        seconds_per_batch: Of all processes together.
-        num_reference: How many reference images have to be looked at first; 0 if they are known.
+        seconds_per_batch: Duration of a batch, all processes together.
+        num_reference: Number of reference images to evaluate first; 0 if their statistics are cached.
     """
     each = _duration(seconds_per_batch * math.ceil(plan.num_samples / plan.batch_size))
     text = f"evaluation: {plan.num_samples:,} samples every {plan.every_n_steps:,} steps, {each} each"

@@ -1,6 +1,5 @@
 """What every data set gives to training and to the metrics."""
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, runtime_checkable
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from gan.checks import check_at_least
 from gan.data.decode import Frame
-from gan.data.loaders import MemoryLoader, StreamLoader, TrainLoader, stream
+from gan.data.loaders import MemoryLoader, StreamLoader, TrainLoader, stream, usable_cores
 from gan.data.order import Order
 from gan.data.sources import MemorySource, Source
 from gan.transfer import send
@@ -79,7 +78,7 @@ class ImageData(LightningDataModule, ABC):
         self.channels = frame.channels
         self.num_classes = num_classes
         self.name = name
-        self.num_workers = min(num_workers, _cores())
+        self.num_workers = min(num_workers, usable_cores())
         self._sources: dict[str, Source] = {}
 
     @abstractmethod
@@ -196,7 +195,3 @@ class ImageData(LightningDataModule, ABC):
         if not isinstance(source, MemorySource):
             source = self._sources[split] = MemorySource(source.load(), source.labels)
         return source
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

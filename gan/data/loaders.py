@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from gan.data.order import Flips, Indices, Order
 from gan.data.sources import Source
+from gan.distributed import warn
 
 Batch = tuple[Tensor, Tensor]
 ArrayBatch = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -60,7 +60,7 @@ class TrainLoader(ABC):
         current = self.state_dict()
         changes = [f"{name} was {state[name]}, is {current[name]}" for name in current if state[name] != current[name]]
         if changes:
-            rank_zero_warn(f"The order of the images is not the checkpoint's: {'; '.join(changes)}")
+            warn(f"The order of the images is not the checkpoint's: {'; '.join(changes)}")
 
 
 class MemoryLoader(TrainLoader):
@@ -202,3 +202,8 @@ class _Batches(Dataset[ArrayBatch | ValueError]):
             return error
         mirrored = [image.flip(-1) if flip else image for image, flip in zip(images, flips, strict=True)]
         return torch.stack(mirrored).numpy(), self.source.labels[torch.from_numpy(indices)].numpy()
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

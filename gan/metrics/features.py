@@ -1,16 +1,17 @@
-"""Feature networks: what the metrics see of an image.
+"""Feature networks: what the scores see of an image.
 
 A feature network is any `nn.Module` that maps uint8 images (N, C, H, W) to `(features, logits)`: features (N, D) and
-logits (N, K), or None if it is no classifier. The same image must always get the same features. It may have these
-attributes: `name`, which stands in the names of its metrics (else the class name in lower case does), and for the
-protocol `resize`, which says what becomes of the images' size, `precision`, of its arithmetic, and `weights_hash`, if
-its weights are better known by another hash than that of its state.
+logits (N, K), or None if it is no classifier. The same image must always get the same features. These attributes are
+optional: `name`, part of the names of the values (default: the class name in lower case); and for the protocol
+`resize`, how images are resized, `precision`, that of its arithmetic, and `weights_hash`, if another hash than that of
+its state identifies its weights better.
 """
+
+import hashlib
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-
-from gan.metrics.content import content_hash
 
 Features = tuple[Tensor, Tensor | None]
 
@@ -23,15 +24,15 @@ class FeatureNetwork(nn.Module):
     precision: str = "float32"
 
     def train(self, mode: bool = True) -> "FeatureNetwork":
-        """Stay in evaluation mode, whatever `mode` asks for."""
+        """Stay in evaluation mode, whatever `mode` is."""
         return super().train(False)
 
 
 class BFloat16(FeatureNetwork):
-    """Another feature network under bfloat16 autocast: up to twice as fast, but not the same number.
+    """Another feature network under bfloat16 autocast: up to twice as fast, but its values differ.
 
-    So its metrics are named after the network with `_bf16`. On 10,000 CIFAR-10 images, with a ResNet's features,
-    Frechet and kernel distances and inception score moved by up to 0.1 %, precision and recall by up to 0.003.
+    The names of the values get `_bf16` after the network's name. On 10,000 CIFAR-10 images, with a ResNet's features,
+    Frechet and kernel distances and inception score changed by up to 0.1 %, precision and recall by up to 0.003.
 
     Args:
         network: The feature network.
@@ -50,7 +51,7 @@ class BFloat16(FeatureNetwork):
 
     @property
     def resize(self) -> str:  # type: ignore[override]
-        """What the network does to the images' size."""
+        """How the network resizes images."""
         return resize_of(self.network)
 
     @property
@@ -65,38 +66,47 @@ class BFloat16(FeatureNetwork):
 
 
 def name_of(network: nn.Module) -> str:
-    """Return the name that stands in the names of the metrics."""
+    """Return the network's name, part of the names of the values."""
     return str(getattr(network, "name", type(network).__name__.lower()))
 
 
 def resize_of(network: nn.Module) -> str:
-    """Return what the network does to the images' size."""
+    """Return how the network resizes images."""
     return str(getattr(network, "resize", "the network's own"))
 
 
 def precision_of(network: nn.Module) -> str:
-    """Return the precision of its arithmetic."""
+    """Return the precision of the network's arithmetic."""
     return str(getattr(network, "precision", "float32"))
 
 
 def weights_hash_of(network: nn.Module) -> str:
-    """Return a hash of its weights."""
+    """Return a hash (16 hex digits) of the network's weights."""
     return str(getattr(network, "weights_hash", None) or content_hash(network.state_dict()))[:16]
 
 
-def checked(returned: object) -> Features:
-    """Return what a feature network returned, in float32.
+def content_hash(tensors: Mapping[str, Tensor]) -> str:
+    """Return a sha256 (hex) of the tensors' names, shapes, types and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(repr((name, tuple(tensor.shape), tensor.dtype)).encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def checked(output: object) -> Features:
+    """Return the output of a feature network in float32.
 
     Raises:
         ValueError: It is not a pair of features (N, D) and logits (N, K) or None.
     """
-    match returned:
+    match output:
         case (Tensor(ndim=2) as features, None):
             return features.float(), None
         case (Tensor(ndim=2) as features, Tensor(ndim=2) as logits):
             return features.float(), logits.float()
     raise ValueError(
-        f"a feature network must return (features (N, D), logits (N, K) or None), got {_description(returned)}"
+        f"a feature network must return (features (N, D), logits (N, K) or None), got {_description(output)}"
     )
 
 

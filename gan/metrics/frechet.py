@@ -7,36 +7,38 @@ with the features of the paper's Inception it is the FID.
 from dataclasses import dataclass
 
 import torch
-from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
+from gan.distributed import warn
 from gan.metrics.score import PAPER, Score
-from gan.metrics.statistics import Batch, Statistics, Sums
+from gan.metrics.statistics import FeatureBatch, State, Statistics
 
 
 @dataclass(frozen=True)
 class Gaussian(Statistics):
-    """The number of images, the sum of their features and the sum of the features' outer products, in float64."""
+    """Number of images, sum of their features and sum of the features' outer products, in float64."""
 
-    def zeros(self, like: Batch) -> Sums:
+    uses_index = False
+
+    def zeros(self, like: FeatureBatch) -> State:
         """Return `count` (), `sum` (D,) and `outer` (D, D)."""
         D = like.features.shape[1]
         shapes: dict[str, tuple[int, ...]] = {"count": (), "sum": (D,), "outer": (D, D)}
         return {name: like.features.new_zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
 
-    def add(self, sums: Sums, batch: Batch) -> None:
+    def add(self, state: State, batch: FeatureBatch) -> None:
         """Add a batch of features (N, D)."""
         features = batch.features.double()
-        sums["count"] += len(features)
-        sums["sum"] += features.sum(0)
-        sums["outer"].addmm_(features.T, features)
+        state["count"] += len(features)
+        state["sum"] += features.sum(0)
+        state["outer"].addmm_(features.T, features)
 
 
-def mean_and_covariance(sums: Sums) -> tuple[Tensor, Tensor]:
-    """Return the mean (D,) and the unbiased covariance (D, D) of at least two images' `Gaussian` sums."""
-    count = sums["count"]
-    mean = sums["sum"] / count
-    return mean, (sums["outer"] - count * torch.outer(mean, mean)) / (count - 1)
+def mean_and_covariance(state: State) -> tuple[Tensor, Tensor]:
+    """Return the mean (D,) and the unbiased covariance (D, D) of a `Gaussian` state with at least two images."""
+    count = state["count"]
+    mean = state["sum"] / count
+    return mean, (state["outer"] - count * torch.outer(mean, mean)) / (count - 1)
 
 
 def frechet_distance(
@@ -52,8 +54,8 @@ def frechet_distance(
         covariance1: Covariance (D, D) in float64.
         mean2: As `mean1`, of the other distribution.
         covariance2: As `covariance1`, of the other distribution.
-        rank: An upper bound of the rank of C1 C2 that is known, if any: n images give a covariance of rank n - 1 at
-            most. The roots of the eigenvalues beyond it would be the roots of rounding errors.
+        rank: An upper bound of the rank of C1 C2, if known: the covariance of n images has a rank of at most n - 1.
+            Eigenvalues beyond it are rounding errors and left out.
     """
     values, vectors = torch.linalg.eigh(covariance1)
     root1 = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
@@ -69,11 +71,11 @@ class Frechet(Score):
 
     statistics = Gaussian()
 
-    def check(self, example: Batch, num_reference: int) -> None:
-        """Warn of a distance that says more about the number of images than about the images.
+    def check(self, example: FeatureBatch, num_reference: int) -> None:
+        """Warn if there are no more images than features: the distance is then far too large.
 
         Raises:
-            ValueError: One image has no covariance.
+            ValueError: There are fewer than two images on one side.
         """
         images, width = min(example.total, num_reference), example.features.shape[1]
         if images < 2:
@@ -82,12 +84,12 @@ class Frechet(Score):
                 f"and {num_reference} of the reference"
             )
         if images <= width:
-            rank_zero_warn(
+            warn(
                 f"a Frechet distance from {images} images and {width} features is far too large; compare it only with "
                 "others from as many images"
             )
 
-    def compute(self, generated: Sums, reference: Sums, network: str) -> dict[str, float]:
+    def compute(self, generated: State, reference: State, network: str) -> dict[str, float]:
         """Return the distance by name."""
         rank = int(min(generated["count"], reference["count"])) - 1
         distance = frechet_distance(*mean_and_covariance(generated), *mean_and_covariance(reference), rank)

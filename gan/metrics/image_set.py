@@ -1,77 +1,149 @@
-"""Sets of images as an evaluation goes through them: a block at a time, each process its share."""
+"""Sets of images as scores are computed of them: a batch at a time, each process its share."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from gan.data import Folder, ImageData
+from gan.data.decode import Frame, decode
+from gan.data.files import ImageFiles, open_files
+from gan.data.loaders import stream, usable_cores
+from gan.data.sources import ArraySource, FileSource, MemorySource, Source
 from gan.distributed import my_blocks
 
-Blocks = Iterator[tuple[int, Tensor]]
+if TYPE_CHECKING:
+    from PIL import Image
+
+Images = str | Path | Tensor | Source
+DECODING_PROCESSES = 4  # at most, for files
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images to go through.
+    """A set of images, read batch by batch.
 
     Attributes:
-        total: Their number, over all processes.
-        batch_size: The number of images in a block; the last one may have fewer.
-        blocks: Starts this process' iteration: (number of the first, uint8 images (n, C, H, W)).
+        num_images: Their number, over all processes.
+        batch_size: Images in a batch; the last one may have fewer.
+        read: Called with (index of the first image, n) of each batch; returns uint8 images (n, C, H, W) for each.
     """
 
-    total: int
+    num_images: int
     batch_size: int
-    blocks: Callable[[], Blocks]
+    read: Callable[[Iterable[tuple[int, int]]], Iterable[Tensor]]
+
+    def batches(self) -> Iterator[tuple[int, Tensor]]:
+        """Yield this process' batches: index of the first image, and uint8 images (n, C, H, W)."""
+        mine = list(my_blocks(self.num_images, self.batch_size))
+        return zip((start for start, _ in mine), self.read(mine), strict=True)
 
 
-def sampled(sample: Callable[[int, int], Tensor], total: int, batch_size: int) -> ImageSet:
-    """Return the set of `total` images of which `sample(n, start)` makes n from number `start` on."""
+def image_set(source: Source, batch_size: int) -> ImageSet:
+    """Return all images of a source as a set."""
 
-    def blocks() -> Blocks:
-        return ((start, sample(n, start)) for start, n in my_blocks(total, batch_size))
+    def read(batches: Iterable[tuple[int, int]]) -> Iterable[Tensor]:
+        if isinstance(source, MemorySource):
+            return (source.images[start : start + n] for start, n in batches)
+        requests = ((np.arange(start, start + n), np.zeros(n, np.bool_)) for start, n in batches)
+        workers = min(DECODING_PROCESSES, usable_cores()) if isinstance(source, FileSource) else 0
+        return (images for images, _ in stream(source, requests, workers))
 
-    return ImageSet(total, batch_size, blocks)
-
-
-def stored(read: Callable[[Iterable[tuple[int, int]]], Iterable[Tensor]], total: int, batch_size: int) -> ImageSet:
-    """Return the set of `total` images of which `read` gets, for each (number of the first, n), those n."""
-
-    def blocks() -> Blocks:
-        mine = list(my_blocks(total, batch_size))
-        return zip((start for start, _ in mine), read(mine), strict=True)
-
-    return ImageSet(total, batch_size, blocks)
+    return ImageSet(len(source), batch_size, read)
 
 
-def joined(sets: Sequence[ImageSet]) -> ImageSet:
-    """Return the set of all images of several sets of equal batch size, one set after the other."""
+def open_images(images: Images, size: int | None = None, channels: int | None = None) -> Source:
+    """Open a folder, a zip or a tensor of images.
 
-    def blocks() -> Blocks:
-        offset = 0
-        for part in sets:
-            yield from ((offset + start, images) for start, images in part.blocks())
-            offset += part.total
-
-    return ImageSet(sum(part.total for part in sets), sets[0].batch_size, blocks)
-
-
-def split_of(data: ImageData, split: str, batch_size: int) -> ImageSet:
-    """Return the images of a split."""
-    return stored(partial(data.reference, split), data.num_images(split), batch_size)
-
-
-def images_of(root: str, like: ImageData, batch_size: int) -> ImageSet:
-    """Return all images of a folder or zip, made to fit as those of `like` are.
+    Args:
+        images: A folder or zip, all of whose image files are taken, whatever its subfolders; uint8 images (N, 1 or 3,
+            H, W); or a source, for example a split of a data set, which stays as it is.
+        size: Height and width that images are made to fit: the middle is cropped to a square, then resized. None: the
+            images keep their size, and those of files must all have the same.
+        channels: 1 (gray) or 3 (RGB) that images are converted to. None: a tensor keeps its own, files become RGB.
 
     Raises:
-        ValueError: If they are not there, or cannot be read.
+        OSError: There is no such folder or zip.
+        ValueError: It holds no images, or they cannot be read, or the tensor holds something else.
     """
+    if channels not in (None, 1, 3):
+        raise ValueError(f"channels must be 1 (gray) or 3 (RGB), got {channels}")
+    if size is not None and size < 1:
+        raise ValueError(f"size must be at least 1, got {size}")
+    if isinstance(images, Source):
+        return images
+    if isinstance(images, Tensor):
+        return _tensor_source(images, size, channels)
+    files = open_files(os.path.expanduser(images))
+    return _file_source(files, _keep_size(files, channels or 3) if size is None else Frame(size, channels or 3))
+
+
+def open_folder(root: str | Path, frame: Frame) -> Source:
+    """Open all images of a folder or zip, made to fit a frame.
+
+    Raises:
+        OSError: There is no such folder or zip.
+        ValueError: It holds no images, or they cannot be read.
+    """
+    return _file_source(open_files(os.path.expanduser(root)), frame)
+
+
+def size_of(source: Source) -> tuple[int, int, int]:
+    """Return channels, height and width of the images of a source that is not empty."""
+    channels, height, width = source[0].shape
+    return channels, height, width
+
+
+@dataclass(frozen=True)
+class _SameSize(Frame):
+    """The size that all images of a set must have."""
+
+    width_and_height: tuple[int, int] = (0, 0)
+
+    def fit(self, image: "Image.Image") -> Tensor:
+        if image.size != self.width_and_height:
+            width, height = self.width_and_height
+            raise ValueError(
+                f"has {image.width}x{image.height} pixels, the first image {width}x{height}: "
+                "choose a size that all are made to fit"
+            )
+        return super().fit(image)
+
+
+def _keep_size(files: ImageFiles, channels: int) -> Frame:
+    name = next(iter(files.sizes))
     try:
-        folder = Folder(root, like.image_size, like.channels, flip=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"images: {error}") from None
-    folder.frame = like.frame  # with its canvas, if it has one: small images get margins then, and keep their pixels
-    return joined([split_of(folder, split, batch_size) for split in folder.splits])
+        width, height = decode(files.read(name)).size
+    except ValueError as error:
+        raise ValueError(f"{name!r} in {files.root!r} {error}") from None
+    if width != height:
+        raise ValueError(
+            f"{name!r} in {files.root!r} has {width}x{height} pixels: choose a size, to crop and resize to squares"
+        )
+    return _SameSize(width, channels, width_and_height=(width, height))
+
+
+def _file_source(files: ImageFiles, frame: Frame) -> FileSource:
+    return FileSource(files, dict.fromkeys(files.sizes, 0), frame)
+
+
+def _tensor_source(images: Tensor, size: int | None, channels: int | None) -> Source:
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not images.numel():
+        kind = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
+        raise ValueError(f"a tensor of images must be uint8 (N, 1 or 3, H, W), got {kind}")
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    channels = channels or images.shape[1]
+    if images.shape[1] == channels and (size is None or images.shape[2:] == (size, size)):
+        return MemorySource(images.cpu(), labels)
+    if size is None and images.shape[2] != images.shape[3]:
+        raise ValueError(
+            f"images of {images.shape[3]}x{images.shape[2]} pixels need a size to be converted to {channels} channels"
+        )
+    pixels = images.cpu().permute(0, 2, 3, 1).numpy()
+    return ArraySource(
+        pixels[..., 0] if images.shape[1] == 1 else pixels, labels, Frame(size or images.shape[2], channels)
+    )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gan.checks import check_at_least
 from gan.metrics.score import PAPER, Score
-from gan.metrics.statistics import Batch, Statistics, Sums
+from gan.metrics.statistics import FeatureBatch, State, Statistics
 
 SHUFFLE_SEED = 2020  # torch-fidelity's: equal images in equal order give an equal number
 
@@ -34,30 +34,30 @@ class ClassMarginals(Statistics):
 
     splits: int
 
-    def zeros(self, like: Batch) -> Sums:
+    def zeros(self, like: FeatureBatch) -> State:
         """Return `count` (S,), `probabilities` (S, K) and `negentropies` (S,), in float64."""
         assert like.logits is not None
         S, K = self.splits, like.logits.shape[1]
         shapes: dict[str, tuple[int, ...]] = {"count": (S,), "probabilities": (S, K), "negentropies": (S,)}
         return {name: like.logits.new_zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
 
-    def add(self, sums: Sums, batch: Batch) -> None:
+    def add(self, state: State, batch: FeatureBatch) -> None:
         """Add a batch of logits (N, K)."""
         assert batch.logits is not None
         logits = batch.logits.double()
         p, log_p = logits.softmax(1), logits.log_softmax(1)
         split = split_of_image(batch.total, self.splits)[batch.start : batch.start + len(p)]
-        # (S, N), for products: `index_add_` sums in no certain order on a GPU
+        # (S, N), for products: `index_add_` state in no certain order on a GPU
         belongs = F.one_hot(split, self.splits).T.to(p)
-        sums["count"] += belongs.sum(1)
-        sums["probabilities"] += belongs @ p
-        sums["negentropies"] += belongs @ (p * log_p).sum(1)
+        state["count"] += belongs.sum(1)
+        state["probabilities"] += belongs @ p
+        state["negentropies"] += belongs @ (p * log_p).sum(1)
 
 
-def inception_scores(sums: Sums) -> Tensor:
+def inception_scores(state: State) -> Tensor:
     """Return the score (S,) of each split: a mean KL divergence is a mean negative entropy plus the mean's entropy."""
-    q = sums["probabilities"] / sums["count"][:, None]
-    return (sums["negentropies"] / sums["count"] - torch.special.xlogy(q, q).sum(1)).exp()
+    q = state["probabilities"] / state["count"][:, None]
+    return (state["negentropies"] / state["count"] - torch.special.xlogy(q, q).sum(1)).exp()
 
 
 class InceptionScore(Score):
@@ -76,7 +76,7 @@ class InceptionScore(Score):
         check_at_least(1, splits=splits)
         self.splits = splits
 
-    def check(self, example: Batch, num_reference: int) -> None:
+    def check(self, example: FeatureBatch, num_reference: int) -> None:
         """Raise if a split has a single image, whose score is 1 whatever it shows."""
         if example.total < 2 * self.splits:
             raise ValueError(
@@ -89,7 +89,7 @@ class InceptionScore(Score):
         """Marginals of the predicted classes."""
         return ClassMarginals(self.splits)
 
-    def compute(self, generated: Sums, reference: Sums, network: str) -> dict[str, float]:
+    def compute(self, generated: State, reference: State, network: str) -> dict[str, float]:
         """Return the mean and the (population) standard deviation over the splits."""
         scores = inception_scores(generated)
         name = "is" if network == PAPER else f"is_{network}"

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from gan.checks import check_at_least
 from gan.distributed import all_reduce, process_group
-from gan.metrics.feature_bank import FeatureBank
 from gan.metrics.score import PAPER, Score
-from gan.metrics.statistics import Batch, Sums
+from gan.metrics.statistics import FeatureBank, FeatureBatch, State
 
 SUBSET_SEED = 2020  # torch-fidelity's: equal features give an equal number
 
@@ -58,7 +57,7 @@ class KernelDistance(Score):
         self.subsets = subsets
         self.subset_size = subset_size
 
-    def check(self, example: Batch, num_reference: int) -> None:
+    def check(self, example: FeatureBatch, num_reference: int) -> None:
         """Raise if there are fewer images than a subset needs."""
         images = min(self.statistics.size(example.total), num_reference)
         if images < self.subset_size:
@@ -67,7 +66,7 @@ class KernelDistance(Score):
                 f"{images}, got {self.subset_size}"
             )
 
-    def compute(self, generated: Sums, reference: Sums, network: str) -> dict[str, float]:
+    def compute(self, generated: State, reference: State, network: str) -> dict[str, float]:
         """Return the mean and the (population) standard deviation over the subsets."""
         x, y = generated["features"], reference["features"]
         distances = x.new_zeros(self.subsets, dtype=torch.float64)

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from gan.checks import check_at_least
 from gan.distributed import all_reduce, my_blocks
-from gan.metrics.feature_bank import FeatureBank
 from gan.metrics.score import Score
-from gan.metrics.statistics import Batch, Sums
+from gan.metrics.statistics import FeatureBank, FeatureBatch, State
 
 ROUNDING = 64  # how many roundings of a squared norm a squared distance may be off; 4 to 19 were seen in 4,096 features
 RIM = 1e-6  # distances that differ by less, relative to them, are equal: those of copies are computed in two ways
@@ -65,7 +64,7 @@ def ball_radii(features: Tensor, neighbors: int) -> Tensor:
     return nearest_distance(features, features, neighbors + 1)
 
 
-def reference_radii(reference: Sums, neighbors: int) -> Tensor:
+def reference_radii(reference: State, neighbors: int) -> Tensor:
     """Return those of the reference's images, and keep them beside its features: it is the same at every evaluation."""
     name = f"radii of {neighbors} neighbors"
     if name not in reference:
@@ -86,7 +85,7 @@ class _ManifoldScore(Score):
         check_at_least(1, neighbors=neighbors)
         self.neighbors = neighbors
 
-    def check(self, example: Batch, num_reference: int) -> None:
+    def check(self, example: FeatureBatch, num_reference: int) -> None:
         """Raise if an image has fewer neighbours than are asked for."""
         images = min(example.total, num_reference)
         if images <= self.neighbors:
@@ -109,7 +108,7 @@ class PrecisionRecall(_ManifoldScore):
     def __init__(self, neighbors: int = 3) -> None:
         super().__init__(neighbors)
 
-    def compute(self, generated: Sums, reference: Sums, network: str) -> dict[str, float]:
+    def compute(self, generated: State, reference: State, network: str) -> dict[str, float]:
         """Return both by name."""
         fake, real = generated["features"], reference["features"]
         precision = num_containing_balls(fake, real, reference_radii(reference, self.neighbors), closed=True) > 0
@@ -132,7 +131,7 @@ class DensityCoverage(_ManifoldScore):
     def __init__(self, neighbors: int = 5) -> None:
         super().__init__(neighbors)
 
-    def compute(self, generated: Sums, reference: Sums, network: str) -> dict[str, float]:
+    def compute(self, generated: State, reference: State, network: str) -> dict[str, float]:
         """Return both by name."""
         fake, real = generated["features"], reference["features"]
         radii = reference_radii(reference, self.neighbors)

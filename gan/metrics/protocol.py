@@ -1,4 +1,4 @@
-"""How a number was made. Without it, no two numbers can be compared."""
+"""How a value was computed. Without it, no two values can be compared."""
 
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -8,23 +8,23 @@ _PACKAGES = "torch", "torch-fidelity", "numpy", "pillow"  # arithmetic, feature 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Everything beside the images that the value of a metric depends on.
+    """Everything that the value of a score depends on, besides the images.
 
     Attributes:
-        scores: What was computed, with which settings.
+        scores: The scores and their settings.
         features: Name of the feature network.
         features_weights: Hash of its weights.
-        resize: What it does to the images' size.
-        reference: Name and split of the reference images, and the size that they and the scored ones were made to fit.
+        resize: How it resizes images.
+        reference: Name of the reference images, and the size that they and the scored images are made to fit.
         reference_images: Their number.
         reference_content: Hash of them.
         samples: Number of scored images.
-        source: Where they come from: whose weights of the generator, or a folder or zip.
-        seed: Of the samples' noise and labels; None for images of a folder or zip.
+        source: Where these come from: raw or averaged weights of the generator, or a folder or zip.
+        seed: Seed of the samples' noise and labels; None for images of a folder or zip.
         normalization: Which statistics the generator's batch norms use.
-        precision: Of the generator's and of the feature network's arithmetic.
-        device: What computed: "cpu", or the name of the GPU.
-        versions: Of the packages that take part.
+        precision: Precision of the generator's and of the feature network's arithmetic.
+        device: "cpu", or the name of the GPU.
+        versions: Versions of the packages that the values depend on.
     """
 
     scores: str
@@ -51,5 +51,5 @@ class Protocol:
 
 
 def package_versions() -> str:
-    """Return the versions of the packages that the numbers depend on."""
+    """Return the versions of the packages that the values depend on."""
     return ", ".join(f"{package} {version(package)}" for package in _PACKAGES)

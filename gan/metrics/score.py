@@ -1,16 +1,16 @@
-"""What a score is: a name, the statistics it needs, and a formula."""
+"""What a score is: the statistics it needs, and a formula."""
 
 from abc import ABC, abstractmethod
 
-from gan.metrics.statistics import Batch, Statistics, Sums
+from gan.metrics.statistics import FeatureBatch, State, Statistics
 
-PAPER = "inception"  # the name of the network that FID, IS and KID are defined with
+PAPER = "inception"  # the network that FID, IS and KID are defined with
 
 
 class Score(ABC):
-    """A score of generated images, computed from statistics of their features and of the reference's.
+    """A score of a set of images, computed from statistics of their features and of reference images' features.
 
-    Its attributes and its statistics' are what its value depends on: as `str`, they are part of the protocol.
+    Its value depends on its attributes and on those of its statistics. `str` lists them for the protocol.
     """
 
     def __str__(self) -> str:
@@ -20,31 +20,31 @@ class Score(ABC):
     @property
     @abstractmethod
     def statistics(self) -> Statistics:
-        """What has to be known of a set of images."""
+        """The statistics that the score is computed from."""
 
     uses_reference: bool = True
-    """Whether reference images take part."""
+    """Whether the score compares with reference images."""
 
     uses_logits: bool = False
     """Whether the feature network has to return logits."""
 
-    def check(self, example: Batch, num_reference: int) -> None:  # noqa: B027 (most scores need nothing)
-        """Raise or warn of what can be known before the first image is generated.
+    def check(self, example: FeatureBatch, num_reference: int) -> None:  # noqa: B027 (most scores need nothing)
+        """Raise or warn before the first image is generated, if the score cannot be computed or means little.
 
         Args:
-            example: What the feature network returns, and how many images will be generated.
-            num_reference: How many reference images there are.
+            example: Output of the feature network for one image; `total` is the number of images to be scored.
+            num_reference: Number of reference images.
 
         Raises:
-            ValueError: The score cannot be computed so.
+            ValueError: The score cannot be computed.
         """
 
     @abstractmethod
-    def compute(self, generated: Sums, reference: Sums, network: str) -> dict[str, float]:
+    def compute(self, generated: State, reference: State, network: str) -> dict[str, float]:
         """Return the values by name.
 
         Args:
-            generated: The statistics of the generated images.
-            reference: The statistics of the reference images; empty if they take no part.
-            network: The feature network's name, for the names of the values.
+            generated: Statistics of the scored images.
+            reference: Statistics of the reference images; empty if the score uses none.
+            network: Name of the feature network, for the names of the values.
         """

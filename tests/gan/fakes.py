@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from gan.data import ImageData
 from gan.data.decode import Frame
 from gan.data.sources import ArraySource
-from gan.metrics.statistics import Batch, Statistics, Sums
+from gan.metrics.statistics import FeatureBatch, State, Statistics
 
 
 class Corners(nn.Module):
@@ -35,11 +35,11 @@ class Noise(ImageData):
         return ArraySource(pixels, torch.zeros(count, dtype=torch.int64), self.frame)
 
 
-def statistics_of(kind: Statistics, features: Tensor, logits: Tensor | None = None, batch_size: int = 7) -> Sums:
+def statistics_of(kind: Statistics, features: Tensor, logits: Tensor | None = None, batch_size: int = 7) -> State:
     """Return the statistics of features (N, D) and logits (N, K), added in batches."""
     total = len(features)
-    sums = kind.zeros(Batch(features[:1], None if logits is None else logits[:1], 0, total))
+    sums = kind.zeros(FeatureBatch(features[:1], None if logits is None else logits[:1], 0, total))
     for start in range(0, total, batch_size):
         rows = slice(start, start + batch_size)
-        kind.add(sums, Batch(features[rows], None if logits is None else logits[rows], start, total))
+        kind.add(sums, FeatureBatch(features[rows], None if logits is None else logits[rows], start, total))
     return sums

@@ -6,7 +6,7 @@ from gan.callbacks import Collapse
 
 
 def verdicts(collapse, *distances):
-    return [collapse.has_come({"fid": distance, "is": 1.0}) for distance in distances]
+    return [collapse.detect({"fid": distance, "is": 1.0}) for distance in distances]
 
 
 def test_comes_when_the_distance_stays_far_above_its_best():
@@ -32,7 +32,7 @@ def test_goes_on_after_an_interruption():
 def test_begins_anew_with_another_metric():
     before, after = Collapse("fd_digits", factor=2, patience=2), Collapse(factor=2, patience=2)
     for distance in 50, 100:
-        before.has_come({"fd_digits": distance})
+        before.detect({"fd_digits": distance})
     after.load_state_dict(before.state_dict())
     assert verdicts(after, 100, 150) == [False, False]
 

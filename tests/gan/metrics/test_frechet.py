@@ -6,7 +6,7 @@ from fakes import statistics_of
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 from gan.metrics.frechet import Frechet, Gaussian, frechet_distance, mean_and_covariance
-from gan.metrics.statistics import Batch
+from gan.metrics.statistics import FeatureBatch
 
 
 def distance(x, y):
@@ -96,10 +96,10 @@ def test_is_called_fid_for_the_papers_network_only():
 @pytest.mark.parametrize(("samples", "references"), [(1, 1000), (1000, 1)])
 def test_one_image_has_no_covariance(samples, references):
     with pytest.raises(ValueError, match=f"at least 2 images on either side, got {samples} .*and {references} of"):
-        Frechet().check(Batch(torch.zeros(1, 64), None, 0, samples), references)
+        Frechet().check(FeatureBatch(torch.zeros(1, 64), None, 0, samples), references)
 
 
 @pytest.mark.parametrize(("samples", "references"), [(64, 1000), (1000, 64)])
 def test_warns_of_too_few_images(samples, references):
     with pytest.warns(UserWarning, match="64 images and 64 features"):
-        Frechet().check(Batch(torch.zeros(1, 64), None, 0, samples), references)
+        Frechet().check(FeatureBatch(torch.zeros(1, 64), None, 0, samples), references)

@@ -4,7 +4,7 @@ from fakes import statistics_of
 from torch_fidelity.metric_isc import isc_features_to_metric
 
 from gan.metrics.inception_score import ClassMarginals, InceptionScore, split_of_image
-from gan.metrics.statistics import Batch
+from gan.metrics.statistics import FeatureBatch
 
 
 def score(logits, splits=10, batch_size=7):
@@ -54,5 +54,5 @@ def test_refuses_what_it_cannot_compute():
     with pytest.raises(ValueError, match="splits must be at least 1, got 0"):
         InceptionScore(splits=0)
     with pytest.raises(ValueError, match="splits must be at most half the number of generated images, 19, got 10"):
-        InceptionScore().check(Batch(torch.zeros(1, 2), torch.zeros(1, 2), 0, 19), 1000)
-    InceptionScore().check(Batch(torch.zeros(1, 2), torch.zeros(1, 2), 0, 20), 1000)
+        InceptionScore().check(FeatureBatch(torch.zeros(1, 2), torch.zeros(1, 2), 0, 19), 1000)
+    InceptionScore().check(FeatureBatch(torch.zeros(1, 2), torch.zeros(1, 2), 0, 20), 1000)

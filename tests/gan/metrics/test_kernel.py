@@ -4,9 +4,8 @@ import torch
 from fakes import statistics_of
 from torch_fidelity.metric_kid import kid_features_to_metric
 
-from gan.metrics.feature_bank import FeatureBank
 from gan.metrics.kernel import KernelDistance, polynomial_kernel, squared_mmd
-from gan.metrics.statistics import Batch
+from gan.metrics.statistics import FeatureBank, FeatureBatch
 
 
 def features(n, d=6, seed=0, shift=0.0):
@@ -57,4 +56,4 @@ def test_refuses_what_it_cannot_compute():
     with pytest.raises(ValueError, match="subset_size must be at least 2, got 1"):
         KernelDistance(subset_size=1)
     with pytest.raises(ValueError, match="generated and of reference images, 500, got 1000"):
-        KernelDistance().check(Batch(torch.zeros(1, 2), None, 0, 2000), 500)
+        KernelDistance().check(FeatureBatch(torch.zeros(1, 2), None, 0, 2000), 500)

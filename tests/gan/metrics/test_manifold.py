@@ -4,9 +4,8 @@ from fakes import statistics_of
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from gan.metrics import manifold
-from gan.metrics.feature_bank import FeatureBank
 from gan.metrics.manifold import DensityCoverage, PrecisionRecall, ball_radii, nearest_distance, num_containing_balls
-from gan.metrics.statistics import Batch
+from gan.metrics.statistics import FeatureBank, FeatureBatch
 
 
 def compute(score, fake, real, network="inception"):
@@ -166,4 +165,4 @@ def test_refuse_what_they_cannot_compute():
     with pytest.raises(ValueError, match="neighbors must be at least 1, got 0"):
         PrecisionRecall(neighbors=0)
     with pytest.raises(ValueError, match=r"DensityCoverage: neighbors must be below .* images, 5, got 5"):
-        DensityCoverage().check(Batch(torch.zeros(1, 2), None, 0, 5), 100)
+        DensityCoverage().check(FeatureBatch(torch.zeros(1, 2), None, 0, 5), 100)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from fakes import statistics_of
 
-from gan.metrics.feature_bank import FeatureBank
+from gan.metrics.statistics import FeatureBank
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 100])
