@@ -7,8 +7,8 @@ from fakes import Corners
 from torch import multiprocessing, nn
 
 from gan.metrics import DensityCoverage, Frechet, InceptionScore, KernelDistance, PrecisionRecall
-from gan.metrics.evaluator import Evaluator
-from gan.metrics.image_set import sampled, stored
+from gan.metrics.evaluator import Evaluator, StoppedError
+from gan.metrics.image_set import ImageSet
 
 SHAPE = (3, 4, 4)
 
@@ -18,7 +18,7 @@ def images(n, seed=0):
 
 
 def a_set(images, batch_size):
-    return sampled(lambda n, start: images[start : start + n], len(images), batch_size)
+    return ImageSet(len(images), batch_size, lambda batches: (images[start : start + n] for start, n in batches))
 
 
 def quiet(done, total):
@@ -31,8 +31,8 @@ def scores():
 
 def make(network=None, which=None):
     evaluator = Evaluator(network or Corners(), scores() if which is None else which)
-    evaluator.prepare(torch.zeros(1, *SHAPE, dtype=torch.uint8))
-    evaluator.check(num_samples=1000, num_reference=1000)
+    evaluator.prepare(*SHAPE)
+    evaluator.check(num_images=1000, num_reference=1000)
     return evaluator
 
 
@@ -71,11 +71,11 @@ def test_reference_is_computed_once_for_all_runs():
     real = images(30)
     first = evaluate(make(), images(23, 1), real)
 
-    def never(blocks):
+    def never(batches):
         raise AssertionError
 
     evaluator = make()
-    reference = evaluator.reference(stored(never, 30, 5), "real", quiet)
+    reference = evaluator.reference(ImageSet(30, 5, never), "real", quiet)
     assert evaluator.evaluate(a_set(images(23, 1), 5), reference, quiet) == first
 
 
@@ -131,7 +131,42 @@ def test_a_damaged_reference_is_computed_again(cache):
 
 
 def test_without_a_reference_none_is_looked_at():
-    assert make(which=[InceptionScore()]).reference(stored(lambda blocks: 1 / 0, 30, 5), "real", quiet) == {}
+    assert make(which=[InceptionScore()]).reference(ImageSet(30, 5, lambda batches: 1 / 0), "real", quiet) == {}
+
+
+def test_a_distance_needs_a_reference():
+    with pytest.raises(ValueError, match="Frechet needs reference images to compare with, got none"):
+        make().check(1000, num_reference=0)
+
+
+def test_stops_between_batches_and_has_no_result():
+    evaluator, done = make(which=[InceptionScore(3)]), []
+    with pytest.raises(StoppedError):
+        evaluator.evaluate(a_set(images(23), 5), {}, lambda n, _: done.append(n), lambda: len(done) == 2)
+    assert done == [5, 10]
+    evaluator.evaluate(a_set(images(23), 5), {}, should_stop=lambda: done.append(0))
+    assert done == [5, 10, *[0] * 4], "not asked after the last batch"
+
+
+def stop_in_one_process(rank, world_size, address):
+    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=world_size)
+    done = []
+    with pytest.raises(StoppedError):
+        make().reference(a_set(images(73), 5), "x", lambda n, _: done.append(n), lambda: rank == 1 and len(done) == 3)
+    assert done == [10, 20, 30]
+    torch.distributed.destroy_process_group()
+
+
+def test_all_processes_stop_if_one_should(tmp_path):
+    """A process that went on would wait for the other one for ever; one with an assertion that fails raises here."""
+    arguments = (2, f"file://{tmp_path}/rendezvous")
+    multiprocessing.start_processes(stop_in_one_process, arguments, nprocs=2, start_method="fork")
+
+
+def test_settings_of_torch_do_not_change_the_values():
+    expected = make().extract(images(5))[1]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(make().extract(images(5))[1], expected)
 
 
 def test_progress():
