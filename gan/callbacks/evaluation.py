@@ -14,6 +14,7 @@ from torch import nn
 from gan.callbacks.collapse import Collapse
 from gan.callbacks.evaluation_plan import announcement, default_plan
 from gan.data import ImageData
+from gan.images import height_and_width
 from gan.metrics.evaluator import Evaluator, ReportProgress, StoppedError
 from gan.metrics.exactness import exact_inference
 from gan.metrics.frechet import Frechet
@@ -77,7 +78,7 @@ class Evaluation(Callback):
             raise ValueError(f"{data.name} has no test split to compare with: use validate, which takes {self.split}")
         self.plan = replace(default_plan(trainer.strategy.root_device.type), **self._chosen)
         num_images = self._images(trainer, _gan(pl_module)).num_images
-        self.evaluator.prepare(data.channels, data.image_size, data.image_size)
+        self.evaluator.prepare(data.channels, *height_and_width(data.image_size))
         self.evaluator.check(num_images, data.num_images(split))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -216,7 +217,7 @@ class Evaluation(Callback):
         data = _data(trainer)
         what = partial(
             self.evaluator.protocol,
-            reference=f"{data.name}/{split} {data.image_size}x{data.image_size}x{data.channels}",
+            reference="{}/{} {}x{}x{}".format(data.name, split, *height_and_width(data.image_size), data.channels),
             reference_images=data.num_images(split),
             reference_content=data.content_hash(split),
             samples=num_images,

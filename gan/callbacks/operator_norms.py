@@ -11,6 +11,7 @@ import convnorm
 from convnorm.layers import is_hooked
 from convnorm.spectra import operator_norm
 from gan.checks import check_at_least
+from gan.images import height_and_width
 from gan.metrics.exactness import exact_inference
 from gan.module import GAN
 from gan.networks.evaluation_mode import evaluating
@@ -47,9 +48,9 @@ class OperatorNorms(Callback):
 
     def _publish(self, module: LightningModule) -> None:
         assert isinstance(module, GAN)
-        size, channels = module.generator.image_size, module.generator.channels
+        shape = module.generator.channels, *height_and_width(module.generator.image_size)
         z = torch.zeros(1, module.generator.latent_dim, device=module.device, dtype=module.weights_dtype)
-        image = torch.zeros(1, channels, size, size, device=module.device, dtype=module.weights_dtype)
+        image = torch.zeros(1, *shape, device=module.device, dtype=module.weights_dtype)
         with exact_inference(module.device.type):  # TF32 would change the fourth digit
             norms = {
                 f"operator_norm/{network}/{name}": value

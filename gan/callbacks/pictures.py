@@ -7,10 +7,10 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from gan.callbacks.sample_grid import grid, tile, write_png
+from gan.callbacks.sample_grid import grid, write_png
 from gan.callbacks.sample_writer import check_vacant
 from gan.checks import check_at_least
-from gan.images import to_uint8
+from gan.images import tile, to_uint8
 from gan.latents import SAMPLE_BLOCK, sample_inputs
 from gan.module import GAN
 from gan.randomness import check_seed

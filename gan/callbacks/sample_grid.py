@@ -1,7 +1,5 @@
 """Grids of samples from fixed noise, which show the progress of the generator."""
 
-import io
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from gan.checks import check_at_least
+from gan.images import png, tile
 from gan.module import GAN
 from gan.networks import Generator
 from gan.runs.files import write_atomically
@@ -65,32 +64,10 @@ def grid(module: GAN, rows: int, columns: int, seed: int | None = None) -> Tenso
     return tile(module.sample(rows * columns, labels, seed=seed).cpu(), columns)
 
 
-def tile(images: Tensor, columns: int) -> Tensor:
-    """Arrange uint8 images (N, C, H, W) in rows with gaps of two black pixels: (C, height, width)."""
-    gap = 2
-    rows = math.ceil(len(images) / columns)
-    channels, height, width = images.shape[1:]
-    grid = images.new_zeros(channels, rows * (height + gap) + gap, columns * (width + gap) + gap)
-    for number, image in enumerate(images):
-        top = gap + number // columns * (height + gap)
-        left = gap + number % columns * (width + gap)
-        grid[:, top : top + height, left : left + width] = image
-    return grid
-
-
 def write_png(path: Path, image: Tensor) -> None:
     """Write a uint8 image (1 or 3, H, W) to a PNG file atomically."""
     content = png(image)
     write_atomically(path, lambda file: file.write(content))
-
-
-def png(image: Tensor) -> bytes:
-    """Return a uint8 image (1 or 3, H, W) as the content of a PNG file."""
-    from PIL import Image  # not needed before the first picture
-
-    file = io.BytesIO()
-    Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()).save(file, "png")
-    return file.getvalue()
 
 
 def _class_columns(generator: Generator, rows: int, columns: int) -> Tensor:

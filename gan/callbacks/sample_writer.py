@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from gan.callbacks.sample_grid import png
 from gan.checks import check_at_least
+from gan.images import png
 from gan.latents import SAMPLE_BLOCK, sample_inputs
 from gan.module import GAN
 from gan.randomness import check_seed

@@ -6,6 +6,7 @@ import torch
 from gan.data.decode import Frame
 from gan.data.image_data import ImageData
 from gan.data.sources import ArraySource
+from gan.data.subset import Subset
 
 
 class Digits(ImageData):
@@ -18,12 +19,23 @@ class Digits(ImageData):
     Args:
         batch_size: Real images of one discriminator update, all processes together.
         flip: Mirror images left to right at random; off, as a mirrored digit is none.
+        num_images: Train with so many of the images, the same share of each class; None: all.
+        fraction: Train with this share of the images, of each class; None: all.
+        subset_seed: Which images those are.
     """
 
     splits = ("train",)
 
-    def __init__(self, batch_size: int = 64, flip: bool = False) -> None:
-        super().__init__(batch_size, flip, Frame(size=32, channels=1), num_classes=10, name="digits")
+    def __init__(
+        self,
+        batch_size: int = 64,
+        flip: bool = False,
+        num_images: int | None = None,
+        fraction: float | None = None,
+        subset_seed: int = 0,
+    ) -> None:
+        subset = Subset(num_images, fraction, subset_seed)
+        super().__init__(batch_size, flip, Frame(size=32, channels=1), num_classes=10, name="digits", subset=subset)
 
     def open(self, split: str) -> ArraySource:
         """Return all digits."""

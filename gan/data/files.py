@@ -5,11 +5,15 @@ import re
 import stat
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from gan.data.decode import SUFFIXES
+from gan.data.decode import HEIF_SUFFIXES, START_BYTES, DamagedError, looks_like_image, suffixes
+from gan.data.labels import LABELS_FILE
+from gan.data.layout import parts_of
+from gan.data.words import some
 from gan.runs.folder import is_run
 
 MAX_FILE_BYTES = 2**28
@@ -19,12 +23,14 @@ _ABSOLUTE = re.compile(r"([A-Za-z]:)?/")
 class ImageFiles(ABC):
     """The image files below a root, by their names relative to it.
 
-    Hidden files and folders and what is no image by its suffix are passed over.
+    An image is told by its suffix; a file without one by its first bytes. Hidden files and folders are passed over.
 
     Attributes:
         root: The folder or zip, as it was given.
-        sizes: Bytes of each file by name, sorted by name: the order is the same on every machine, and for a folder and
-            its zip.
+        sizes: Bytes of each image file by name, sorted by name: the order is the same on every machine, and for a
+            folder and its zip.
+        label_files: Names of the files called `dataset.json`.
+        passed_over: The number of files that are no images, by suffix, the most frequent first.
 
     Raises:
         FileNotFoundError: If there is no such root.
@@ -33,33 +39,80 @@ class ImageFiles(ABC):
 
     def __init__(self, root: str) -> None:
         self.root = root
-        self.sizes = dict(sorted(self._list()))
+        self.label_files: list[str] = []
+        images: list[str] = []
+        others: Counter[str] = Counter()
+        for name in self._names():
+            if _is_hidden(name):
+                continue
+            last = parts_of(name)[-1]
+            suffix = last[last.rindex(".") :].lower() if "." in last else ""
+            if last == LABELS_FILE:
+                self.label_files.append(name)
+            elif suffix in suffixes() or (not suffix and self._is_image(name)):
+                images.append(name)
+            else:
+                others[suffix or "no suffix"] += 1
+        self.passed_over = dict(sorted(others.items(), key=lambda item: (-item[1], item[0])))
+        self.sizes = {name: self._checked_size(name) for name in sorted(images)}
+        self.label_files = sorted(set(self.label_files))
         if not self.sizes:
-            raise ValueError(f"root {root!r} holds no images ({', '.join(SUFFIXES)})")
-        for name, size in self.sizes.items():
-            if size > MAX_FILE_BYTES:
-                raise ValueError(
-                    f"{name!r} in {root!r} is too large: {size:,} bytes, at most {MAX_FILE_BYTES:,} are read"
-                )
+            raise ValueError(f"root {root!r} holds no images ({', '.join(suffixes())}){self._what_else()}")
+
+    def _what_else(self) -> str:
+        if not self.passed_over:
+            return ""
+        return f"; passed over: {count_by_suffix(self.passed_over)}"
+
+    def _is_image(self, name: str) -> bool:
+        try:
+            return looks_like_image(self._read_start(name))
+        except Exception:  # as for any file that is no image: whether it can be read does not matter
+            return False
+
+    def _checked_size(self, name: str) -> int:
+        if (size := self._size(name)) > MAX_FILE_BYTES:
+            raise ValueError(
+                f"{name!r} in {self.root!r} is too large: {size:,} bytes, at most {MAX_FILE_BYTES:,} are read"
+            )
+        return size
 
     def read(self, name: str) -> bytes:
         """Return the content of one file.
 
         Raises:
-            ValueError: If it cannot be read; the message is the reason and names no file.
+            ValueError: If it cannot be read, a `DamagedError` if that is the file's own fault; the message is the
+                reason and names no file.
         """
         try:
             return self._read(name)
-        except Exception as error:  # zipfile raises OSError, BadZipFile, zlib.error, NotImplementedError, ...
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise ValueError(f"cannot be read: {reason}") from None
+        except OSError as error:
+            raise ValueError(f"cannot be read: {error.strerror or error}") from None
+        except Exception as error:  # zipfile raises BadZipFile, zlib.error, NotImplementedError, ...
+            raise DamagedError(f"cannot be read: {error}") from None
 
     @abstractmethod
-    def _list(self) -> Iterator[tuple[str, int]]:
-        """Yield names, with / between their parts, and sizes in bytes."""
+    def _names(self) -> Iterator[str]:
+        """Yield the names of all files, with / between their parts."""
+
+    @abstractmethod
+    def _size(self, name: str) -> int:
+        """Return the size of a file in bytes, or raise a ValueError if it is not safe to read."""
 
     @abstractmethod
     def _read(self, name: str) -> bytes: ...
+
+    @abstractmethod
+    def _read_start(self, name: str) -> bytes:
+        """Return the first bytes of a file."""
+
+
+def count_by_suffix(numbers: Mapping[str, int]) -> str:
+    """Return how many files of each suffix there are, for a message."""
+    text = some(f"{number:,} {suffix}" for suffix, number in numbers.items())
+    if any(suffix in HEIF_SUFFIXES for suffix in numbers):
+        text += " (pip install pillow-heif reads HEIC)"
+    return text
 
 
 def open_files(root: str) -> ImageFiles:
@@ -81,7 +134,7 @@ def open_files(root: str) -> ImageFiles:
 class FolderFiles(ImageFiles):
     """The image files below a folder. Symbolic links are followed, but no folder is entered twice, nor a run's."""
 
-    def _list(self) -> Iterator[tuple[str, int]]:
+    def _names(self) -> Iterator[str]:
         seen = set()
         for folder, subfolders, files in os.walk(self.root, followlinks=True, onerror=self._refuse):
             inner_run = folder != self.root and is_run(Path(folder))
@@ -91,12 +144,10 @@ class FolderFiles(ImageFiles):
             seen.add(real)
             subfolders.sort()  # of two ways to one folder, always the same is taken
             for file in files:
-                path = Path(folder, file)
-                name = path.relative_to(self.root).as_posix()
-                if _is_image(name):
-                    yield name, self._size(path)
+                yield Path(folder, file).relative_to(self.root).as_posix()
 
-    def _size(self, path: Path) -> int:
+    def _size(self, name: str) -> int:
+        path = Path(self.root, name)
         try:
             status = path.stat()
         except OSError as error:
@@ -111,6 +162,13 @@ class FolderFiles(ImageFiles):
     def _read(self, name: str) -> bytes:
         return Path(self.root, name).read_bytes()
 
+    def _read_start(self, name: str) -> bytes:
+        path = Path(self.root, name)
+        if not stat.S_ISREG(path.stat().st_mode):
+            return b""
+        with open(path, "rb") as file:
+            return file.read(START_BYTES)
+
 
 class ZipFiles(ImageFiles):
     """The image files inside a zip. They are decoded from memory, never unpacked to disk."""
@@ -120,11 +178,13 @@ class ZipFiles(ImageFiles):
         self._process = -1
         super().__init__(root)
 
-    def _list(self) -> Iterator[tuple[str, int]]:
-        for entry in self._open().infolist():
-            if _is_image(entry.filename):
-                self._check(entry)
-                yield entry.filename, entry.file_size
+    def _names(self) -> Iterator[str]:
+        return (entry.filename for entry in self._open().infolist() if not entry.is_dir())
+
+    def _size(self, name: str) -> int:
+        entry = self._open().getinfo(name)
+        self._check(entry)
+        return entry.file_size
 
     def _check(self, entry: zipfile.ZipInfo) -> None:
         name = entry.filename.replace("\\", "/")
@@ -141,8 +201,12 @@ class ZipFiles(ImageFiles):
         with archive.open(name) as file:
             content = file.read(size + 1)  # bounded: read() alone would inflate whatever the entry really holds
         if len(content) != size:
-            raise ValueError(f"it holds {len(content)} bytes, its entry says {size}")
+            raise zipfile.BadZipFile(f"it holds {len(content)} bytes, its entry says {size}")
         return content
+
+    def _read_start(self, name: str) -> bytes:
+        with self._open().open(name) as file:
+            return file.read(START_BYTES)
 
     def _open(self) -> zipfile.ZipFile:
         # A worker process opens the file again: processes that share one would move each other's position in it.
@@ -160,7 +224,6 @@ class ZipFiles(ImageFiles):
         return self.__dict__ | {"_archive": None}
 
 
-def _is_image(name: str) -> bool:
+def _is_hidden(name: str) -> bool:
     parts = name.replace("\\", "/").split("/")
-    hidden = "__MACOSX" in parts or any(part.startswith(".") and part not in (".", "..") for part in parts)
-    return not hidden and parts[-1].lower().endswith(SUFFIXES)
+    return "__MACOSX" in parts or any(part.startswith(".") and part not in (".", "..") for part in parts)

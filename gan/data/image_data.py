@@ -1,7 +1,7 @@
 """What every data set gives to training and to the metrics."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,7 +14,9 @@ from gan.checks import check_at_least
 from gan.data.decode import Frame
 from gan.data.loaders import MemoryLoader, StreamLoader, TrainLoader, stream, usable_cores
 from gan.data.order import Order
-from gan.data.sources import MemorySource, Source
+from gan.data.report import found, slow_start
+from gan.data.sources import FileSource, MemorySource, Source
+from gan.data.subset import Subset
 from gan.transfer import send
 
 # A split beyond either is streamed. The second is what one core decodes in about ten seconds.
@@ -41,7 +43,7 @@ class TrainsOnImages(Protocol):
 
 
 class ImageData(LightningDataModule, ABC):
-    """Square images, read from memory if they are few and streamed if they are many.
+    """Images of one size, read from memory if they are few and streamed if they are many.
 
     Everything that networks are built from is known after construction, which reads listings and no image.
 
@@ -52,22 +54,36 @@ class ImageData(LightningDataModule, ABC):
         num_classes: Number of classes; 0 if there are no labels.
         name: Name of the set.
         num_workers: Worker processes of a streamed set, at most one for each core that this process may use.
+        classes: Names of the classes; empty: their numbers.
+        subset: Which of the training images to use.
 
     Attributes:
-        image_size: Height and width.
+        image_size: Height and width: a number, or (height, width) if they differ.
         channels: 1 or 3.
         num_classes: Number of classes; 0 if there are no labels.
+        classes: Names of the classes, in the order of their labels.
         name: Name of the set.
         splits: Names of the splits.
+        passed_over: The number of files that are no images, by suffix.
     """
 
     splits: tuple[str, ...] = ("train", "test")
+    passed_over: Mapping[str, int] = {}
 
     def __init__(
-        self, batch_size: int, flip: bool, frame: Frame, num_classes: int, name: str, num_workers: int = 0
+        self,
+        batch_size: int,
+        flip: bool,
+        frame: Frame,
+        num_classes: int,
+        name: str,
+        num_workers: int = 0,
+        *,
+        classes: Sequence[str] = (),
+        subset: Subset = Subset(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
-        check_at_least(1, batch_size=batch_size, image_size=frame.size)
+        check_at_least(1, batch_size=batch_size, image_size=min(frame.height, frame.width))
         check_at_least(0, num_workers=num_workers)
         if frame.channels not in (1, 3):
             raise ValueError(f"channels must be 1 (gray) or 3 (RGB), got {frame.channels}")
@@ -77,6 +93,8 @@ class ImageData(LightningDataModule, ABC):
         self.image_size = frame.size
         self.channels = frame.channels
         self.num_classes = num_classes
+        self.classes = tuple(classes) or tuple(map(str, range(num_classes)))
+        self.subset = subset
         self.name = name
         self.num_workers = min(num_workers, usable_cores())
         self._sources: dict[str, Source] = {}
@@ -94,7 +112,9 @@ class ImageData(LightningDataModule, ABC):
         if split not in self.splits:
             raise ValueError(f"split must be one of {', '.join(self.splits)}, got {split!r}")
         if split not in self._sources:
-            self._sources[split] = self.open(split)
+            source = self.open(split)
+            chosen = self.subset.choose(source.labels) if split == "train" else None
+            self._sources[split] = source if chosen is None else source.select(chosen)
         return self._sources[split]
 
     def setup(self, stage: str) -> None:
@@ -106,12 +126,17 @@ class ImageData(LightningDataModule, ABC):
         if stage == "fit":
             if "train" not in self.splits:
                 raise ValueError(f"{self.name} has no split train to learn from, only {', '.join(self.splits)}")
-            self._say_what_was_found(len(self._loaded("train")))
+            self._say_if_slow(self.source("train"))
+            self._say_what_was_found(self._loaded("train").labels)
 
     @rank_zero_only
-    def _say_what_was_found(self, images: int) -> None:
-        classes = f" of {self.num_classes} classes" if self.num_classes else ""
-        print(f"{self.name}: {images:,} training images{classes}")
+    def _say_what_was_found(self, labels: Tensor) -> None:
+        print(found(str(self.name), self.classes, labels, self.passed_over))
+
+    @rank_zero_only
+    def _say_if_slow(self, source: Source) -> None:
+        if isinstance(source, FileSource) and (hint := slow_start(source, streamed=self._is_large(source))):
+            print(hint)
 
     def train_dataloader(self) -> TrainLoader:
         """Return the endless batches of this process, from the trainer's step on."""
@@ -131,12 +156,14 @@ class ImageData(LightningDataModule, ABC):
             world_size=trainer.world_size,
         )
         if isinstance(source, MemorySource):
-            return MemoryLoader(source.images, source.labels, order, lambda: trainer.global_step)
+            return MemoryLoader(source.images, source.labels, order, lambda: trainer.global_step, source.fingerprint)
 
         def should_stop() -> bool:  # with several processes the others would wait for this one's gradients
             return trainer.world_size == 1 and module.stop_requested
 
-        return StreamLoader(source, order, lambda: trainer.global_step, self.num_workers, should_stop)
+        return StreamLoader(
+            source, order, lambda: trainer.global_step, self.num_workers, source.fingerprint, should_stop
+        )
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Send a training batch on its way without waiting for it; those of the other loops are no images."""
@@ -160,8 +187,17 @@ class ImageData(LightningDataModule, ABC):
         """Return the number of images of a split."""
         return len(self.source(split))
 
+    def labels(self, split: str) -> Tensor:
+        """Return the label of each image of a split: int64 (n,)."""
+        return self.source(split).labels
+
+    def images(self, split: str, indices: Iterable[int]) -> Tensor:
+        """Return some images of a split, unmirrored: uint8 (n, channels, height, width)."""
+        source = self._loaded(split)
+        return torch.stack([source[index] for index in indices])
+
     def reference(self, split: str, blocks: Iterable[tuple[int, int]] | None = None) -> Iterator[Tensor]:
-        """Yield images of a split, unmirrored: uint8 (n, channels, size, size) a block.
+        """Yield images of a split, unmirrored: uint8 (n, channels, height, width) a block.
 
         Args:
             split: The split.
@@ -190,8 +226,11 @@ class ImageData(LightningDataModule, ABC):
     def _loaded(self, split: str) -> Source:
         """Return a split, from memory if it is small enough."""
         source = self.source(split)
-        if source.decoded_bytes > MAX_DECODED_BYTES or source.encoded_bytes > MAX_ENCODED_BYTES:
+        if self._is_large(source):
             return source
         if not isinstance(source, MemorySource):
             source = self._sources[split] = MemorySource(source.load(), source.labels)
         return source
+
+    def _is_large(self, source: Source) -> bool:
+        return source.decoded_bytes > MAX_DECODED_BYTES or source.encoded_bytes > MAX_ENCODED_BYTES

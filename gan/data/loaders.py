@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from gan.data.decode import DamagedError
 from gan.data.order import Flips, Indices, Order
 from gan.data.sources import Source
 from gan.distributed import warn
@@ -33,7 +34,8 @@ START_METHOD = "fork" if sys.platform == "linux" else None  # workers share the 
 class TrainLoader(ABC):
     """What one generator step after the other consumes, without an end.
 
-    A batch is (images, labels): uint8 (batches_per_step * local batch, channels, size, size), contiguous, and int64.
+    A batch is (images, labels): uint8 (n, channels, height, width), contiguous, and int64 (n,), with n being
+    batches_per_step * local batch.
 
     There is no length, so Lightning sees one endless epoch; `max_steps` ends the training.
 
@@ -41,11 +43,13 @@ class TrainLoader(ABC):
         order: Which images, where, mirrored or not.
         first_step: Returns the generator step to start at. Called when the iteration starts: a run that resumes knows
             its step only then.
+        fingerprint: Tells the set of images from others; "" where that does not matter.
     """
 
-    def __init__(self, order: Order, first_step: Callable[[], int]) -> None:
+    def __init__(self, order: Order, first_step: Callable[[], int], fingerprint: str = "") -> None:
         self.order = order
         self.first_step = first_step
+        self.fingerprint = fingerprint
 
     @abstractmethod
     def __iter__(self) -> Iterator[Batch]: ...
@@ -53,12 +57,15 @@ class TrainLoader(ABC):
     def state_dict(self) -> dict[str, Any]:
         """Return what the order depends on beside the step, for Lightning to put into its checkpoints."""
         names = ("num_images", "batch_size", "batches_per_step", "seed", "flip")
-        return {name: getattr(self.order, name) for name in names}
+        return {**{name: getattr(self.order, name) for name in names}, "images": self.fingerprint}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Warn if the order is not the one that the checkpoint was trained with. The position comes from the step."""
+        """Warn if order or images are not those that the checkpoint was trained with. The position is the step's."""
         current = self.state_dict()
-        changes = [f"{name} was {state[name]}, is {current[name]}" for name in current if state[name] != current[name]]
+        known = {name: state.get(name, value) for name, value in current.items()}
+        changes = [f"{name} was {known[name]}, is {value}" for name, value in current.items() if known[name] != value]
+        if known["images"] != current["images"]:
+            changes[-1] = "the set of images has changed"
         if changes:
             warn(f"The order of the images is not the checkpoint's: {'; '.join(changes)}")
 
@@ -67,14 +74,17 @@ class MemoryLoader(TrainLoader):
     """Batches of a set that lies in memory, a few microseconds an image and no worker processes.
 
     Args:
-        images: uint8 (n, channels, size, size).
+        images: uint8 (n, channels, height, width).
         labels: int64 (n,).
         order: See `TrainLoader`.
         first_step: See `TrainLoader`.
+        fingerprint: See `TrainLoader`.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, order: Order, first_step: Callable[[], int]) -> None:
-        super().__init__(order, first_step)
+    def __init__(
+        self, images: Tensor, labels: Tensor, order: Order, first_step: Callable[[], int], fingerprint: str = ""
+    ) -> None:
+        super().__init__(order, first_step, fingerprint)
         self.images = images
         self.labels = labels
 
@@ -95,6 +105,7 @@ class StreamLoader(TrainLoader):
         order: See `TrainLoader`.
         first_step: See `TrainLoader`.
         num_workers: Worker processes; 0 decodes in the training process. The batches do not depend on it.
+        fingerprint: See `TrainLoader`.
         should_stop: Whether to end while waiting for a batch.
     """
 
@@ -104,9 +115,10 @@ class StreamLoader(TrainLoader):
         order: Order,
         first_step: Callable[[], int],
         num_workers: int,
+        fingerprint: str = "",
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        super().__init__(order, first_step)
+        super().__init__(order, first_step, fingerprint)
         self.source = source
         self.num_workers = num_workers
         self.should_stop = should_stop
@@ -145,7 +157,11 @@ def stream(
     )
     batches = iter(loader)
     try:
-        while (batch := _next(batches, should_stop)) is not None:
+        while (received := _next(batches, should_stop)) is not None:
+            batch, damaged = received
+            source.say_damaged(damaged)  # a worker's own notes stay in the worker
+            if isinstance(batch, DamagedError):
+                raise DamagedError(f"{batch}{source.advice}")
             if isinstance(batch, ValueError):
                 raise batch
             images, labels = map(torch.from_numpy, batch)
@@ -184,8 +200,8 @@ def _leave_signals_to_the_training(closing: Event, worker: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if closing.is_set() else None)
 
 
-class _Batches(Dataset[ArrayBatch | ValueError]):
-    """Batches by (indices, flips).
+class _Batches(Dataset[tuple[ArrayBatch | ValueError, dict[str, str]]]):
+    """Batches by (indices, flips), and what has been found damaged.
 
     They are arrays: a tensor of a worker would travel through /dev/shm, of which containers have 64 MB by default.
     Errors are returned: raised in a worker, they arrive with a traceback as message.
@@ -194,8 +210,10 @@ class _Batches(Dataset[ArrayBatch | ValueError]):
     def __init__(self, source: Source) -> None:
         self.source = source
 
-    def __getitem__(self, request: tuple[Indices, Flips]) -> ArrayBatch | ValueError:
-        indices, flips = request
+    def __getitem__(self, request: tuple[Indices, Flips]) -> tuple[ArrayBatch | ValueError, dict[str, str]]:
+        return self._read(*request), dict(self.source.damaged)
+
+    def _read(self, indices: Indices, flips: Flips) -> ArrayBatch | ValueError:
         try:
             images = [self.source[int(index)] for index in indices]
         except ValueError as error:

@@ -10,11 +10,14 @@ import torch
 from numpy.typing import ArrayLike
 from pytorch_lightning.trainer.states import TrainerFn
 
+from gan.data import class_names
 from gan.data.decode import Frame
 from gan.data.files import FolderFiles
 from gan.data.folder import ImageTree
 from gan.data.image_data import ImageData
 from gan.data.sources import ArraySource, FileSource, Source
+from gan.data.subset import Subset
+from gan.images import ImageSize
 
 
 class Published(ImageData):
@@ -28,8 +31,9 @@ class Published(ImageData):
         batch_size: See `ImageData`.
         flip: See `ImageData`.
         frame: See `ImageData`.
-        num_classes: See `ImageData`.
+        classes: Names of the classes; empty if there are none.
         num_workers: See `ImageData`.
+        subset: See `ImageData`.
 
     Raises:
         FileNotFoundError: If `root` names a zip that does not exist.
@@ -45,21 +49,25 @@ class Published(ImageData):
         batch_size: int,
         flip: bool,
         frame: Frame,
-        num_classes: int,
+        classes: tuple[str, ...],
         num_workers: int = 0,
+        subset: Subset = Subset(),  # noqa: B008 (frozen)
     ) -> None:
-        super().__init__(batch_size, flip, frame, num_classes, type(self).__name__.lower(), num_workers)
+        name, num_classes = type(self).__name__.lower(), len(classes)
+        super().__init__(batch_size, flip, frame, num_classes, name, num_workers, classes=classes, subset=subset)
         self.root = root = os.path.expanduser(root)
         self.page = page
         self.tree = ImageTree(root) if self._holds_images(root) else None
         if self.tree is None:
             return
-        self.splits = self.tree.splits
+        self.splits, self.passed_over = self.tree.splits, self.tree.passed_over
         if num_classes and len(self.tree.classes) != num_classes:
             raise ValueError(
                 f"root {root!r} holds {len(self.tree.classes)} classes, {type(self).__name__} has {num_classes}; "
                 "gan.data.Folder reads any images"
             )
+        if num_classes:
+            self.classes = self.tree.classes
 
     def _holds_images(self, root: str) -> bool:
         train, own = os.path.join(root, "train"), os.path.join(root, self.folder)
@@ -103,13 +111,25 @@ class CIFAR10(Published):
         root: Folder to download to; or a zip or folder of images (train/<class>/*.png), as `gan.data.Folder` reads.
         batch_size: Real images of one discriminator update, all processes together.
         flip: Mirror images left to right at random; on, as photographs are as likely either way.
+        num_images: Train with so many of the images, the same share of each class; None: all.
+        fraction: Train with this share of the images, of each class; None: all.
+        subset_seed: Which images those are.
     """
 
     folder = "cifar-10-batches-py"
 
-    def __init__(self, root: str = "data", batch_size: int = 64, flip: bool = True) -> None:
+    def __init__(
+        self,
+        root: str = "data",
+        batch_size: int = 64,
+        flip: bool = True,
+        num_images: int | None = None,
+        fraction: float | None = None,
+        subset_seed: int = 0,
+    ) -> None:
         page = "https://www.cs.toronto.edu/~kriz/cifar.html"
-        super().__init__(root, page, batch_size, flip, Frame(32, 3), num_classes=10)
+        subset = Subset(num_images, fraction, subset_seed)
+        super().__init__(root, page, batch_size, flip, Frame(32, 3), classes=class_names.CIFAR10, subset=subset)
 
     def read(self, split: str, download: bool) -> ArraySource:
         """Return a split from torchvision's files."""
@@ -126,13 +146,25 @@ class CIFAR100(Published):
         root: Folder to download to; or a zip or folder of images (train/<class>/*.png), as `gan.data.Folder` reads.
         batch_size: Real images of one discriminator update, all processes together.
         flip: Mirror images left to right at random; on, as photographs are as likely either way.
+        num_images: Train with so many of the images, the same share of each class; None: all.
+        fraction: Train with this share of the images, of each class; None: all.
+        subset_seed: Which images those are.
     """
 
     folder = "cifar-100-python"
 
-    def __init__(self, root: str = "data", batch_size: int = 64, flip: bool = True) -> None:
+    def __init__(
+        self,
+        root: str = "data",
+        batch_size: int = 64,
+        flip: bool = True,
+        num_images: int | None = None,
+        fraction: float | None = None,
+        subset_seed: int = 0,
+    ) -> None:
         page = "https://www.cs.toronto.edu/~kriz/cifar.html"
-        super().__init__(root, page, batch_size, flip, Frame(32, 3), num_classes=100)
+        subset = Subset(num_images, fraction, subset_seed)
+        super().__init__(root, page, batch_size, flip, Frame(32, 3), classes=class_names.CIFAR100, subset=subset)
 
     def read(self, split: str, download: bool) -> ArraySource:
         """Return a split from torchvision's files."""
@@ -150,19 +182,33 @@ class STL10(Published):
 
     Args:
         root: Folder to download to; or a zip or folder of images (train/*.png), as `gan.data.Folder` reads.
-        image_size: Height and width that images are resized to.
+        image_size: Height and width (a number, or [height, width]) that images are resized to.
         batch_size: Real images of one discriminator update, all processes together.
         flip: Mirror images left to right at random; on, as photographs are as likely either way.
         num_workers: Worker processes that resize, if the set is too large for memory (at 64 pixels and more).
+        num_images: Train with so many of the images, the same share of each class; None: all.
+        fraction: Train with this share of the images, of each class; None: all.
+        subset_seed: Which images those are.
     """
 
     folder = "stl10_binary"
 
     def __init__(
-        self, root: str = "data", image_size: int = 48, batch_size: int = 64, flip: bool = True, num_workers: int = 4
+        self,
+        root: str = "data",
+        image_size: ImageSize = 48,
+        batch_size: int = 64,
+        flip: bool = True,
+        num_workers: int = 4,
+        num_images: int | None = None,
+        fraction: float | None = None,
+        subset_seed: int = 0,
     ) -> None:
         page = "https://cs.stanford.edu/~acoates/stl10"
-        super().__init__(root, page, batch_size, flip, Frame(image_size, 3), num_classes=0, num_workers=num_workers)
+        subset = Subset(num_images, fraction, subset_seed)
+        super().__init__(
+            root, page, batch_size, flip, Frame(image_size, 3), classes=(), num_workers=num_workers, subset=subset
+        )
 
     def read(self, split: str, download: bool) -> ArraySource:
         """Return a split from torchvision's files."""
@@ -183,13 +229,34 @@ class MNIST(Published):
         image_size: Height and width; above 32, the padded images are resized.
         batch_size: Real images of one discriminator update, all processes together.
         flip: Mirror images left to right at random; off, as a mirrored digit is none.
+        num_images: Train with so many of the images, the same share of each class; None: all.
+        fraction: Train with this share of the images, of each class; None: all.
+        subset_seed: Which images those are.
     """
 
     folder = "MNIST/raw"
 
-    def __init__(self, root: str = "data", image_size: int = 32, batch_size: int = 64, flip: bool = False) -> None:
+    def __init__(
+        self,
+        root: str = "data",
+        image_size: int = 32,
+        batch_size: int = 64,
+        flip: bool = False,
+        num_images: int | None = None,
+        fraction: float | None = None,
+        subset_seed: int = 0,
+    ) -> None:
         page = "https://ossci-datasets.s3.amazonaws.com/mnist/"
-        super().__init__(root, page, batch_size, flip, Frame(image_size, 1, canvas=min(image_size, 32)), num_classes=10)
+        subset = Subset(num_images, fraction, subset_seed)
+        super().__init__(
+            root,
+            page,
+            batch_size,
+            flip,
+            Frame(image_size, 1, canvas=min(image_size, 32)),
+            classes=class_names.DIGITS,
+            subset=subset,
+        )
 
     def read(self, split: str, download: bool) -> ArraySource:
         """Return a split from torchvision's files."""
@@ -209,13 +276,34 @@ class FashionMNIST(Published):
         image_size: Height and width; above 32, the padded images are resized.
         batch_size: Real images of one discriminator update, all processes together.
         flip: Mirror images left to right at random; off, as the shoes all point to the left.
+        num_images: Train with so many of the images, the same share of each class; None: all.
+        fraction: Train with this share of the images, of each class; None: all.
+        subset_seed: Which images those are.
     """
 
     folder = "FashionMNIST/raw"
 
-    def __init__(self, root: str = "data", image_size: int = 32, batch_size: int = 64, flip: bool = False) -> None:
+    def __init__(
+        self,
+        root: str = "data",
+        image_size: int = 32,
+        batch_size: int = 64,
+        flip: bool = False,
+        num_images: int | None = None,
+        fraction: float | None = None,
+        subset_seed: int = 0,
+    ) -> None:
         page = "https://github.com/zalandoresearch/fashion-mnist"
-        super().__init__(root, page, batch_size, flip, Frame(image_size, 1, canvas=min(image_size, 32)), num_classes=10)
+        subset = Subset(num_images, fraction, subset_seed)
+        super().__init__(
+            root,
+            page,
+            batch_size,
+            flip,
+            Frame(image_size, 1, canvas=min(image_size, 32)),
+            classes=class_names.CLOTHES,
+            subset=subset,
+        )
 
     def read(self, split: str, download: bool) -> ArraySource:
         """Return a split from torchvision's files."""
@@ -230,19 +318,33 @@ class CelebA(Published):
 
     Args:
         root: Folder to download to; or a zip or folder of images (train/*.png), as `gan.data.Folder` reads.
-        image_size: Height and width that the 178x178 middles are resized to.
+        image_size: Height and width (a number, or [height, width]) that the 178x178 middles are resized to.
         batch_size: Real images of one discriminator update, all processes together.
         flip: Mirror images left to right at random; on, as photographs are as likely either way.
         num_workers: Worker processes that decode.
+        num_images: Train with so many of the images, the same share of each class; None: all.
+        fraction: Train with this share of the images, of each class; None: all.
+        subset_seed: Which images those are.
     """
 
     folder = "celeba"
 
     def __init__(
-        self, root: str = "data", image_size: int = 64, batch_size: int = 64, flip: bool = True, num_workers: int = 4
+        self,
+        root: str = "data",
+        image_size: ImageSize = 64,
+        batch_size: int = 64,
+        flip: bool = True,
+        num_workers: int = 4,
+        num_images: int | None = None,
+        fraction: float | None = None,
+        subset_seed: int = 0,
     ) -> None:
         page = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
-        super().__init__(root, page, batch_size, flip, Frame(image_size, 3), num_classes=0, num_workers=num_workers)
+        subset = Subset(num_images, fraction, subset_seed)
+        super().__init__(
+            root, page, batch_size, flip, Frame(image_size, 3), classes=(), num_workers=num_workers, subset=subset
+        )
 
     def read(self, split: str, download: bool) -> FileSource:
         """Return a split from torchvision's files."""

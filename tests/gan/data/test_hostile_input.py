@@ -19,6 +19,7 @@ from gan.data import Folder
 GOOD = encode(noise(6, 5, 3))
 JPEG = encode(noise(64, 64, 3), "JPEG")
 DEEP = noise(6, 6).astype(np.uint16) * 257
+HEIC = b"\0\0\0\x18ftypheic" + bytes(64)
 EXIF = Image.Exif()
 EXIF[0x0112] = 6
 
@@ -125,6 +126,12 @@ def pipe(path):
     return root
 
 
+def nameless_pipe(path):
+    root = write_folder(path / "set", {"good.png": GOOD})
+    os.mkfifo(path / "set/pipe")
+    return root
+
+
 def enormous(path):
     root = write_folder(path / "set", {"bad.png": b""})
     os.truncate(path / "set/bad.png", 2**28 + 1)
@@ -153,6 +160,27 @@ WORKS = {
     "other files": (folder(a__png=GOOD, b__txt=b"text", Thumbs__db=b"?", LICENSE=b"text", c__zip=b"PK"), 1),
     "hidden files": (named("a.png", ".b.png", ".git/c.png", "__MACOSX/d.png", "._a.png"), 1),
     "a folder called like an image": (named("a.png", "b.png/c.png"), 2),
+    "other suffixes": (
+        folder(
+            a__jfif=JPEG, b__jpe=JPEG, c__avif=encode(noise(9, 9, 3), "AVIF"), d__jp2=encode(noise(9, 9, 3), "JPEG2000")
+        ),
+        4,
+    ),
+    "no suffix": (folder(a=GOOD, b=JPEG, c=encode(noise(9, 9, 3), "AVIF"), README=b"Python", LICENSE=b"P text"), 3),
+    "no suffix, in a zip": (zipped("a", "b/c", "d/"), 2),
+    "AVIF and JPEG 2000 called PNG": (
+        folder(a__png=encode(noise(9, 9, 3), "AVIF"), b__png=encode(noise(9, 9, 3), "JPEG2000")),
+        2,
+    ),
+    "photos of two lenses": (
+        folder(
+            a__jpg=encode(
+                Image.fromarray(noise(9, 9, 3)), "MPO", save_all=True, append_images=[Image.new("RGB", (9, 9))]
+            )
+        ),
+        1,
+    ),
+    "a pipe without a suffix": (nameless_pipe, 1),
     "capitals": (named("A.PNG", "B.Jpg", "C.JPEG"), 3),
     "another format than its name says": (folder(a__png=JPEG, b__jpg=GOOD), 2),
     "any script": (named("貓/ねこ.png", "кот/🐈.png", "كلب/ק.png", "a b'\"\\n.png"), 4),
@@ -186,12 +214,30 @@ REFUSED = {
     "no such root": (nothing, r"root '.*missing' does not exist"),
     "empty folder": (empty_folder, r"holds no images \(\.png, "),
     "no images": (folder(a__txt=b"text"), r"holds no images"),
-    "images beside splits": (named("train/a.png", "test/b.png", "bad.png"), r"'bad.png' lies beside the splits"),
+    "images beside splits": (
+        named("train/a.png", "test/b.png", "bad.png"),
+        r"look like splits, but bad.png lies beside",
+    ),
     "not an image": (folder(bad__png=b"text"), r"'bad.png' in '.*' is no image \(4 bytes\)"),
     "empty file": (folder(bad__png=b""), r"'bad.png' in '.*' is no image \(0 bytes\)"),
     "a pickle": (folder(bad__png=pickle.dumps(print)), r"'bad.png' in '.*' is no image"),
-    "PostScript": (folder(bad__png=encode(noise(6, 6, 3), "EPS")), r"'bad.png' in '.*' is no image"),
-    "SVG": (folder(bad__png=b"<svg xmlns='http://www.w3.org/2000/svg'/>"), r"'bad.png' in '.*' is no image"),
+    "HEIC where nothing reads it": (
+        folder(bad__png=HEIC),
+        r"'bad.png' in '.*' is a HEIC image; pip install pillow-heif",
+    ),
+    "HEIC alone": (folder(bad__heic=HEIC), r"passed over: 1 .heic \(pip install pillow-heif reads HEIC\)"),
+    "several at once": (
+        folder(a__png=b"text", b__png=GOOD, c__png=b""),
+        r"2 images are damaged: 'a.png' in '.*' is no image \(4 bytes\), 'c.png' in .*; --data.damaged skip takes",
+    ),
+    "PostScript": (
+        folder(bad__png=encode(noise(6, 6, 3), "EPS")),
+        r"'bad.png' in '.*' is an image in the format EPS, which",
+    ),
+    "SVG": (
+        folder(bad__png=b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
+        r"'bad.png' in '.*' is an image in the format SVG",
+    ),
     "truncated PNG": (folder(bad__png=encode(noise(64, 64, 3))[:3000]), r"'bad.png' in '.*' is damaged: .*truncated"),
     "truncated JPEG": (folder(bad__jpg=JPEG[:-200]), r"'bad.jpg' in '.*' is damaged: .*truncated"),
     "truncated header": (folder(bad__png=GOOD[:20]), r"'bad.png' in '.*' is (damaged|no image)"),

@@ -8,7 +8,7 @@ import torch
 from image_files import encode, noise, write_folder, write_zip
 from sklearn.datasets import load_digits
 
-from gan.data import Digits, Folder, image_data
+from gan.data import Digits, Folder, image_data, report
 from gan.data.loaders import MemoryLoader, StreamLoader
 from gan.data.order import Order
 
@@ -277,8 +277,42 @@ def test_an_unreadable_file_of_a_streamed_set_is_named(tmp_path, streamed):
         data.content_hash("train")
 
 
-def test_what_was_found_is_said(pets, capsys):
-    data = Folder(pets)
+def said(data, capsys):
     data.setup("fit")
-    count = data.num_images("train")
-    assert capsys.readouterr().out == f"{data.name}: {count} training images of {data.num_classes} classes\n"
+    return capsys.readouterr().out
+
+
+def test_what_was_found_is_said(pets, capsys):
+    assert said(Folder(pets), capsys) == "pets: 8 training images of 2 classes (cat, dog), 4 each\n"
+
+
+def test_many_classes_of_unequal_size_and_other_files(tmp_path, capsys):
+    files = {
+        f"{name}/{number}.png": encode(noise(4, 4)) for size, name in enumerate("abcdef", 1) for number in range(size)
+    }
+    others = dict.fromkeys(["a/x.txt", "a/y.txt", "z.MP4", "LICENSE", ".hidden"], b"?")
+    line = said(Folder(write_folder(tmp_path / "set", files | others)), capsys)
+    assert line == (
+        "set: 21 training images of 6 classes (a, b, c, d, …), from 1 (a) to 6 (f); "
+        "passed over: 2 .txt, 1 .mp4, 1 no suffix\n"
+    )
+
+
+def test_no_classes(tmp_path, capsys):
+    assert (
+        said(Folder(write_folder(tmp_path / "set", {"a.png": encode(noise(4, 4))})), capsys)
+        == "set: 1 training images\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("stream", "when"), [(False, "at every start, all 8 about"), (True, "each time that it is seen")]
+)
+def test_slow_decoding_is_said_with_what_makes_it_faster(pets, capsys, monkeypatch, stream, when, request):
+    monkeypatch.setattr(report, "_SLOW_START", 0)
+    monkeypatch.setattr(report, "_SLOW_IMAGE", 0)
+    if stream:
+        request.getfixturevalue("streamed")
+    first = said(Folder(pets, image_size=(4, 8)), capsys).splitlines()[0]
+    assert when in first
+    assert f"gan data convert {pets} small.zip --size 4 8" in first
