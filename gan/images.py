@@ -30,6 +30,12 @@ def as_image_size(image_size: int | Sequence[int]) -> ImageSize:
     return height if height == width else (height, width)
 
 
+def size_text(image_size: int | Sequence[int]) -> str:
+    """Return an image size as the command line takes it: 64, or [64,96]."""
+    height, width = height_and_width(image_size)
+    return str(height) if height == width else f"[{height},{width}]"
+
+
 def to_float(images: Tensor) -> Tensor:
     """Map uint8 [0, 255] to float32 [-1, 1], in the same memory format."""
     return images.float().div_(127.5).sub_(1)

@@ -10,9 +10,11 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from gan.checks import check_at_least
+from gan.data import ImageData
 from gan.images import png, tile
 from gan.module import GAN
 from gan.networks import Generator
+from gan.randomness import Stream, rng
 from gan.runs.files import write_atomically
 from gan.runs.folder import SAMPLES
 from gan.runs.logger import run_folder
@@ -22,7 +24,7 @@ class SampleGrid(Callback):
     """Writes a grid of samples to `samples/step_*.png` in the run's folder, and to TensorBoard.
 
     Every grid shows the first samples of the run's stream, so the latent vectors are always the same. With a
-    conditional generator each column is one class.
+    conditional generator each column is one class. `samples/real.png` shows training images in the same layout.
 
     Args:
         every_n_steps: Generator steps between two grids. The first is drawn before training.
@@ -36,6 +38,7 @@ class SampleGrid(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the grid of the untrained generator."""
+        self._write_real(trainer, pl_module)
         if trainer.ckpt_path is None:
             self._write(trainer, pl_module)
 
@@ -56,6 +59,35 @@ class SampleGrid(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("samples", image, trainer.global_step)
+
+    @rank_zero_only
+    def _write_real(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, GAN)
+        run, data = run_folder(trainer), getattr(trainer, "datamodule", None)
+        if run is None or not isinstance(data, ImageData) or (path := run / SAMPLES / "real.png").exists():
+            return
+        image = real_grid(data, pl_module, self.rows, self.columns)
+        write_png(path, image)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("real", image, trainer.global_step)
+
+
+def real_grid(data: ImageData, module: GAN, rows: int, columns: int) -> Tensor:
+    """Return training images as one image (C, height, width), laid out as `grid` lays out samples.
+
+    They are the first in the order that the run's seed gives the images; where there are too few, they repeat.
+    """
+    labels = data.labels("train")
+    order = torch.from_numpy(rng(module.seed, Stream.ORDER, 0).permutation(len(labels)))
+    wanted = _class_columns(module.generator, 1, columns).tolist() if module.conditional else [None] * columns
+    indices = torch.empty(rows, columns, dtype=torch.int64)
+    for column, label in enumerate(wanted):
+        members = order if label is None else order[labels[order] == label]
+        members = members if len(members) else order  # a class without images
+        start = column * rows if label is None else column // module.generator.num_classes * rows
+        indices[:, column] = members[torch.arange(start, start + rows) % len(members)]
+    return tile(data.images_at("train", indices.flatten().tolist()), columns)
 
 
 def grid(module: GAN, rows: int, columns: int, seed: int | None = None) -> Tensor:

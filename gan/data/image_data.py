@@ -191,7 +191,7 @@ class ImageData(LightningDataModule, ABC):
         """Return the label of each image of a split: int64 (n,)."""
         return self.source(split).labels
 
-    def images(self, split: str, indices: Iterable[int]) -> Tensor:
+    def images_at(self, split: str, indices: Iterable[int]) -> Tensor:
         """Return some images of a split, unmirrored: uint8 (n, channels, height, width)."""
         source = self._loaded(split)
         return torch.stack([source[index] for index in indices])

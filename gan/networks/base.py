@@ -1,8 +1,8 @@
 """Base classes of generators and discriminators, and parts that the networks share."""
 
-import math
-
 from torch import Tensor, nn
+
+from gan.images import ImageSize
 
 
 class Generator(nn.Module):
@@ -15,7 +15,7 @@ class Generator(nn.Module):
 
     conditional: bool = False
     latent_dim: int
-    image_size: int
+    image_size: ImageSize
     channels: int
     num_classes: int
 
@@ -29,7 +29,7 @@ class Discriminator(nn.Module):
     The rules of `Generator` hold. `conditional` says whether the logits depend on the labels.
     """
 
-    image_size: int
+    image_size: ImageSize
     channels: int
     num_classes: int
     conditional: bool
@@ -68,15 +68,6 @@ def check_channels(channels: int) -> None:
     """Raise a ValueError unless `channels` is 1 or 3."""
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 (grayscale) or 3 (RGB), got {channels}")
-
-
-def doublings(image_size: int, smallest: int) -> int:
-    """Return n such that `smallest` * 2^n = `image_size`, at least 1; raise a ValueError if there is none."""
-    ratio = image_size / smallest
-    if ratio < 2 or not math.log2(ratio).is_integer():
-        sizes = ", ".join(str(smallest * 2**i) for i in range(1, 6))
-        raise ValueError(f"image_size must be one of {sizes}, ..., got {image_size}")
-    return int(math.log2(ratio))
 
 
 def init_normal(network: nn.Module, std: float = 0.02) -> None:

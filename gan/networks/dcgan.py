@@ -1,25 +1,28 @@
 """DCGAN (Radford et al., "Unsupervised Representation Learning with Deep Convolutional GANs", ICLR 2016).
 
-Strided convolutions down, transposed convolutions up, from 4x4 to any power of two: 32, 64, 128, ... pixels. Kernels
-are 4x4 with stride 2, the form that public implementations settled on; the paper's are 5x5. A normalization may follow
-every convolution but D's first and G's last, and G's projection. Weights start as N(0, 0.02²).
+Strided convolutions down, transposed convolutions up, from 4x4 to any power of two: 32, 64, 128, ... pixels; other
+sizes start at 3 to 7 by 3 to 7. Kernels are 4x4 with stride 2, the form that public implementations settled on; the
+paper's are 5x5. A normalization may follow every convolution but D's first and G's last, and G's projection. Weights
+start as N(0, 0.02²).
 """
 
+import math
 from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnorm.memory_format import keep_memory_format
+from gan.images import ImageSize
 from gan.networks.base import (
     Discriminator,
     Generator,
     LogitHead,
     check_channels,
-    doublings,
     init_normal,
     projected_classes,
 )
+from gan.networks.pyramid import pyramid
 from gan.norms import NormSite
 
 
@@ -48,10 +51,13 @@ class _Down(nn.Module):
 
 
 class DCGANGenerator(Generator):
-    """DCGAN's generator: a projection to 4x4, then transposed convolutions, each halving the channels.
+    """DCGAN's generator: a projection to 4x4 (or 3 to 7 by 3 to 7), then transposed convolutions.
+
+    Each convolution halves the channels.
 
     Args:
-        image_size: Height and width of the images: 8, 16, 32, 64, 128, ... Follows from the data.
+        image_size: Height and width of the images (a number, or both): 3 to 7 times the same power of two, as 32, 64,
+            128 are. Follows from the data.
         channels: 1 or 3. Follows from the data.
         num_classes: Number of labels, 0 for none. Follows from the data; used by `ConditionalBatch`.
         latent_dim: Length of z.
@@ -59,22 +65,28 @@ class DCGANGenerator(Generator):
     """
 
     def __init__(
-        self, image_size: int = 64, channels: int = 3, num_classes: int = 0, latent_dim: int = 100, width: int = 64
+        self,
+        image_size: ImageSize = 64,
+        channels: int = 3,
+        num_classes: int = 0,
+        latent_dim: int = 100,
+        width: int = 64,
     ) -> None:
         super().__init__()
         check_channels(channels)
-        levels = doublings(image_size, smallest=4)
-        self.image_size, self.channels, self.num_classes = image_size, channels, num_classes
+        self.pyramid = pyramid(image_size)
+        levels, area = self.pyramid.doublings, math.prod(self.pyramid.bottom)
+        self.image_size, self.channels, self.num_classes = self.pyramid.image_size, channels, num_classes
         self.latent_dim, self.width = latent_dim, width
         widths = [width * 2**level for level in reversed(range(levels))]
-        self.project = nn.Linear(latent_dim, widths[0] * 4 * 4)
+        self.project = nn.Linear(latent_dim, widths[0] * area)
         self.norm = NormSite(widths[0])
         self.ups = nn.ModuleList(_Up(i, o) for i, o in pairwise(widths))
         self.to_image = nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1)
         init_normal(self)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        x = self.project(z).unflatten(1, (-1, 4, 4))
+        x = self.project(z).unflatten(1, (-1, *self.pyramid.bottom))
         x = keep_memory_format(F.relu(self.norm(x, y)))
         for up in self.ups:
             x = up(x, y)
@@ -85,7 +97,8 @@ class DCGANDiscriminator(Discriminator):
     """DCGAN's discriminator: strided convolutions down to 4x4, each doubling the channels, then a linear logit.
 
     Args:
-        image_size: Height and width of the images: 8, 16, 32, 64, 128, ... Follows from the data.
+        image_size: Height and width of the images (a number, or both): 3 to 7 times the same power of two, as 32, 64,
+            128 are. Follows from the data.
         channels: 1 or 3. Follows from the data.
         num_classes: Number of labels, 0 for none. Follows from the data.
         conditional: Whether to add the projection on the label's embedding.
@@ -94,7 +107,7 @@ class DCGANDiscriminator(Discriminator):
 
     def __init__(
         self,
-        image_size: int = 64,
+        image_size: ImageSize = 64,
         channels: int = 3,
         num_classes: int = 0,
         conditional: bool = False,
@@ -102,13 +115,14 @@ class DCGANDiscriminator(Discriminator):
     ) -> None:
         super().__init__()
         check_channels(channels)
-        levels = doublings(image_size, smallest=4)
-        self.image_size, self.channels, self.num_classes = image_size, channels, num_classes
+        self.pyramid = pyramid(image_size)
+        levels, area = self.pyramid.doublings, math.prod(self.pyramid.bottom)
+        self.image_size, self.channels, self.num_classes = self.pyramid.image_size, channels, num_classes
         self.conditional, self.width = conditional, width
         widths = [width * 2**level for level in range(levels)]
         self.from_image = nn.Conv2d(channels, width, 4, stride=2, padding=1)
         self.downs = nn.ModuleList(_Down(i, o) for i, o in pairwise(widths))
-        self.head = LogitHead(widths[-1] * 4 * 4, projected_classes(conditional, num_classes))
+        self.head = LogitHead(widths[-1] * area, projected_classes(conditional, num_classes))
         init_normal(self)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:

@@ -4,12 +4,14 @@ Both are built without any normalization: the paper's recipe is `generator_norms
 [Spectral]`. With these the pairs for 32 pixels have the published numbers of parameters.
 """
 
+import math
 from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnorm.memory_format import keep_memory_format
+from gan.images import ImageSize, as_image_size, height_and_width, size_text
 from gan.networks.base import Discriminator, Generator, LogitHead, check_channels, init_normal, projected_classes
 from gan.norms import NormSite
 
@@ -20,7 +22,8 @@ class SNGANCNNGenerator(Generator):
     The projection is not normalized. Weights start as N(0, 0.02²), biases as zero, as in the authors' chainer-gan-lib.
 
     Args:
-        image_size: Height and width of the images, a multiple of 8: 32 for CIFAR-10, 48 for STL-10. From the data.
+        image_size: Height and width of the images (a number, or both), multiples of 8: 32 for CIFAR-10, 48 for STL-10.
+            Follows from the data.
         channels: 1 or 3. Follows from the data.
         num_classes: Number of labels, 0 for none. Follows from the data; used by `ConditionalBatch`.
         latent_dim: Length of z.
@@ -28,23 +31,27 @@ class SNGANCNNGenerator(Generator):
     """
 
     def __init__(
-        self, image_size: int = 32, channels: int = 3, num_classes: int = 0, latent_dim: int = 128, width: int = 64
+        self,
+        image_size: ImageSize = 32,
+        channels: int = 3,
+        num_classes: int = 0,
+        latent_dim: int = 128,
+        width: int = 64,
     ) -> None:
         super().__init__()
         check_channels(channels)
-        _check_multiple_of_8(image_size)
-        self.image_size, self.channels, self.num_classes = image_size, channels, num_classes
+        self.bottom = _eighth(image_size)
+        self.image_size, self.channels, self.num_classes = as_image_size(image_size), channels, num_classes
         self.latent_dim, self.width = latent_dim, width
         widths = [8 * width, 4 * width, 2 * width, width]
-        self.project = nn.Linear(latent_dim, widths[0] * (image_size // 8) ** 2)
+        self.project = nn.Linear(latent_dim, widths[0] * math.prod(self.bottom))
         self.convs = nn.ModuleList(nn.ConvTranspose2d(i, o, 4, stride=2, padding=1) for i, o in pairwise(widths))
         self.norms = nn.ModuleList(NormSite(o) for o in widths[1:])
         self.to_image = nn.Conv2d(width, channels, 3, padding=1)
         init_normal(self)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        bottom = self.image_size // 8
-        x = self.project(z).unflatten(1, (-1, bottom, bottom))
+        x = self.project(z).unflatten(1, (-1, *self.bottom))
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = F.relu(norm(conv(x), y))
         return self.to_image(x).tanh()
@@ -56,7 +63,7 @@ class SNGANCNNDiscriminator(Discriminator):
     A norm may follow every convolution but the first. Weights start as N(0, 0.02²), biases as zero.
 
     Args:
-        image_size: Height and width of the images, a multiple of 8. Follows from the data.
+        image_size: Height and width of the images (a number, or both), multiples of 8. Follows from the data.
         channels: 1 or 3. Follows from the data.
         num_classes: Number of labels, 0 for none. Follows from the data.
         conditional: Whether to add the projection on the label's embedding.
@@ -65,7 +72,7 @@ class SNGANCNNDiscriminator(Discriminator):
 
     def __init__(
         self,
-        image_size: int = 32,
+        image_size: ImageSize = 32,
         channels: int = 3,
         num_classes: int = 0,
         conditional: bool = False,
@@ -73,8 +80,8 @@ class SNGANCNNDiscriminator(Discriminator):
     ) -> None:
         super().__init__()
         check_channels(channels)
-        _check_multiple_of_8(image_size)
-        self.image_size, self.channels, self.num_classes = image_size, channels, num_classes
+        self.bottom = _eighth(image_size)
+        self.image_size, self.channels, self.num_classes = as_image_size(image_size), channels, num_classes
         self.conditional, self.width = conditional, width
         self.from_image = nn.Conv2d(channels, width, 3, padding=1)
         self.convs = nn.ModuleList()
@@ -82,7 +89,7 @@ class SNGANCNNDiscriminator(Discriminator):
             self.convs.append(nn.Conv2d(level * width, level * width, 4, stride=2, padding=1))
             self.convs.append(nn.Conv2d(level * width, 2 * level * width, 3, padding=1))
         self.norms = nn.ModuleList(NormSite(level * width) for level in (1, 2, 2, 4, 4, 8))
-        features = 8 * width * (image_size // 8) ** 2
+        features = 8 * width * math.prod(self.bottom)
         self.head = LogitHead(features, projected_classes(conditional, num_classes))
         init_normal(self)
 
@@ -93,6 +100,12 @@ class SNGANCNNDiscriminator(Discriminator):
         return self.head(keep_memory_format(h).flatten(1), y)
 
 
-def _check_multiple_of_8(image_size: int) -> None:
-    if image_size < 8 or image_size % 8:
-        raise ValueError(f"image_size must be a multiple of 8, got {image_size}")
+def _eighth(image_size: ImageSize) -> tuple[int, int]:
+    height, width = height_and_width(image_size)
+    if min(height, width) < 8 or height % 8 or width % 8:
+        nearest = size_text([max(8, 8 * round(side / 8)) for side in (height, width)])
+        raise ValueError(
+            f"image_size must be a multiple of 8 in height and width, got {size_text(image_size)}; the nearest that "
+            f"works is {nearest}"
+        )
+    return height // 8, width // 8

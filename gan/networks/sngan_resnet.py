@@ -1,4 +1,4 @@
-"""SNGAN's residual networks for 32, 48, 64 and 128 pixels, built without any normalization.
+"""SNGAN's residual networks for 32, 48, 64 and 128 pixels and sizes between, built without any normalization.
 
 The layouts follow tables 4 (32 pixels, CIFAR-10) and 5 (48 pixels, STL-10) of the SNGAN paper (Miyato et al., ICLR
 2018, appendix B.4); those for 64 and 128 pixels follow the authors' code for ImageNet, pfnet-research/sngan_projection
@@ -8,22 +8,22 @@ uniform with gain sqrt(2) on the 3x3 convolutions of the blocks and 1 everywhere
 
 import math
 from itertools import pairwise
-from typing import TypeVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gan.images import ImageSize
 from gan.networks.base import Discriminator, Generator, LogitHead, check_channels, projected_classes
+from gan.networks.pyramid import Pyramid, pyramid
 from gan.norms import NormSite
 
-Layout = TypeVar("Layout")
-
-# image_size: (size of the first feature map, channels of it and after each block)
+_DOUBLINGS = (3, 4, 5)
+# image_size: channels of the first feature map and after each block, each of which doubles the size
 GENERATORS = {
-    32: (4, (256, 256, 256, 256)),
-    48: (6, (512, 256, 128, 64)),
-    64: (4, (1024, 512, 256, 128, 64)),
-    128: (4, (1024, 1024, 512, 256, 128, 64)),
+    32: (256, 256, 256, 256),
+    48: (512, 256, 128, 64),
+    64: (1024, 512, 256, 128, 64),
+    128: (1024, 1024, 512, 256, 128, 64),
 }
 # image_size: (channels after each block, how many of the blocks halve the size)
 DISCRIMINATORS = {
@@ -83,7 +83,8 @@ class SNGANResNetGenerator(Generator):
     """The residual generator: a projection, residual blocks that double the size, a last norm and a 3x3 convolution.
 
     Args:
-        image_size: 32, 48, 64 or 128. Follows from the data.
+        image_size: Height and width of the images (a number, or both): 3 to 7 times 8, 16 or 32. Published are 32, 48,
+            64 and 128; other sizes take the layout of the one with as many doublings. Follows from the data.
         channels: 1 or 3. Follows from the data.
         num_classes: Number of labels, 0 for none. Follows from the data; used by `ConditionalBatch`.
         latent_dim: Length of z.
@@ -92,7 +93,7 @@ class SNGANResNetGenerator(Generator):
 
     def __init__(
         self,
-        image_size: int = 32,
+        image_size: ImageSize = 32,
         channels: int = 3,
         num_classes: int = 0,
         latent_dim: int = 128,
@@ -100,18 +101,19 @@ class SNGANResNetGenerator(Generator):
     ) -> None:
         super().__init__()
         check_channels(channels)
-        self.bottom, published = _layout(GENERATORS, image_size)
-        self.image_size, self.channels, self.num_classes = image_size, channels, num_classes
+        self.pyramid = pyramid(image_size, _DOUBLINGS)
+        published = GENERATORS[_published_size(self.pyramid)]
+        self.image_size, self.channels, self.num_classes = self.pyramid.image_size, channels, num_classes
         self.latent_dim, self.width_multiplier = latent_dim, width_multiplier
         widths = _scaled(published, width_multiplier)
-        self.project = nn.Linear(latent_dim, widths[0] * self.bottom**2)
+        self.project = nn.Linear(latent_dim, widths[0] * math.prod(self.pyramid.bottom))
         self.blocks = nn.ModuleList(_UpBlock(i, o) for i, o in pairwise(widths))
         self.norm = NormSite(widths[-1], conditional=False)
         self.to_image = nn.Conv2d(widths[-1], channels, 3, padding=1)
         _init_xavier(self)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        x = self.project(z).unflatten(1, (-1, self.bottom, self.bottom))
+        x = self.project(z).unflatten(1, (-1, *self.pyramid.bottom))
         for block in self.blocks:
             x = block(x, y)
         return self.to_image(F.relu(self.norm(x, y))).tanh()
@@ -123,7 +125,8 @@ class SNGANResNetDiscriminator(Discriminator):
     A norm may stand before every activation inside the blocks.
 
     Args:
-        image_size: 32, 48, 64 or 128. Follows from the data.
+        image_size: Height and width of the images (a number, or both): 3 to 7 times 8, 16 or 32. Published are 32, 48,
+            64 and 128; other sizes take the layout of the one with as many doublings. Follows from the data.
         channels: 1 or 3. Follows from the data.
         num_classes: Number of labels, 0 for none. Follows from the data.
         conditional: Whether to add the projection on the label's embedding.
@@ -132,7 +135,7 @@ class SNGANResNetDiscriminator(Discriminator):
 
     def __init__(
         self,
-        image_size: int = 32,
+        image_size: ImageSize = 32,
         channels: int = 3,
         num_classes: int = 0,
         conditional: bool = False,
@@ -140,8 +143,10 @@ class SNGANResNetDiscriminator(Discriminator):
     ) -> None:
         super().__init__()
         check_channels(channels)
-        published, halvings = _layout(DISCRIMINATORS, image_size)
-        self.image_size, self.channels, self.num_classes = image_size, channels, num_classes
+        sizes = pyramid(image_size, _DOUBLINGS)
+        published, most = DISCRIMINATORS[_published_size(sizes)]
+        halvings = min(most, sizes.halvings)
+        self.image_size, self.channels, self.num_classes = sizes.image_size, channels, num_classes
         self.conditional, self.width_multiplier = conditional, width_multiplier
         widths = _scaled(published, width_multiplier)
         self.first = _FirstDownBlock(channels, widths[0])
@@ -158,10 +163,14 @@ class SNGANResNetDiscriminator(Discriminator):
         return self.head(F.relu(h).sum((2, 3)), y)
 
 
-def _layout(table: dict[int, Layout], image_size: int) -> Layout:
-    if image_size not in table:
-        raise ValueError(f"image_size must be one of {', '.join(map(str, table))} for SNGAN's ResNet, got {image_size}")
-    return table[image_size]
+def _published_size(sizes: Pyramid) -> int:
+    """Return the published size whose layout an image size takes.
+
+    It has as many doublings, and of the two that have three it is STL-10's where the image is at least as large.
+    """
+    if sizes.doublings == 3:
+        return 48 if math.prod(sizes.bottom) >= 6 * 6 else 32
+    return {4: 64, 5: 128}[sizes.doublings]
 
 
 def _scaled(widths: tuple[int, ...], multiplier: float) -> list[int]:

@@ -123,8 +123,8 @@ ERRORS = [
     (["--trainer.callbacks=[Nope]"], "trainer.callbacks: there is no class 'Nope' here or expected a Callback"),
     (["--model.loss.nonsense=3"], "model.loss: Option 'nonsense' is not accepted; there are none"),
     (
-        ["--data=gan.data.MNIST", "--data.image_size=28"],
-        "image_size must be one of 8, 16, 32, 64, 128, ..., got 28",
+        ["--data=gan.data.MNIST", "--data.image_size=30"],
+        "got 30; the nearest that work are 28 or 32",
     ),
 ]
 

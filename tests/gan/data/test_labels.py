@@ -31,7 +31,7 @@ def test_labels_are_those_of_the_file_and_shards_no_classes(tmp_path, write, fol
     data = Folder(root, 4, 1)
     assert data.labels("train").tolist() == wanted
     assert data.classes == ("0", "1", "2")
-    assert data.images("train", range(12))[:, 0, 0, 0].tolist() == list(range(12))
+    assert data.images_at("train", range(12))[:, 0, 0, 0].tolist() == list(range(12))
 
 
 FORMS = {

@@ -74,4 +74,4 @@ def test_a_folder_s_training_images_alone(tmp_path):
     }
     assert len(hashes) == 3
     assert data.content_hash("train") in hashes
-    assert Digits(num_images=100).images("train", range(100)).shape == (100, 1, 32, 32)
+    assert Digits(num_images=100).images_at("train", range(100)).shape == (100, 1, 32, 32)
