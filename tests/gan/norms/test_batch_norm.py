@@ -6,7 +6,7 @@ import torch.distributed as dist
 from small_trainings import together
 from torch import Tensor, nn
 
-from gan.batch_norm import BatchNorm
+from gan.norms import BatchNorm
 
 
 def outcome(norm: nn.Module, x: Tensor, direction: Tensor, penalized: bool) -> list[Tensor]:
