@@ -24,7 +24,8 @@ class Stream(IntEnum):
     SAMPLES = 5  # z of samples for evaluation; position: (block of samples,)
     SAMPLE_LABELS = 6  # y of such samples; position as SAMPLES
     NETWORKS = 7  # torch's own generators, used by dropout; position: (generator step, process)
-    SUBSET = 100  # the images of a subset of the training data; position: (class,)
+    SUBSET = 10  # the images of a subset of the training data; position: (class,)
+    MIXTURE = 11  # where mixture norm looks for its components, and starts them; position: ()
 
 
 MAX_SEED = 2**32 - 1

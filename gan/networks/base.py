@@ -1,5 +1,6 @@
 """Base classes of generators and discriminators, and parts that the networks share."""
 
+import torch
 from torch import Tensor, nn
 
 from gan.images import ImageSize
@@ -22,6 +23,10 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         raise NotImplementedError
 
+    def example_inputs(self) -> tuple[Tensor, Tensor]:
+        """Return a z (1, latent_dim) and a label (1,), all zeros, to learn which shapes a forward pass makes."""
+        return torch.zeros(1, self.latent_dim), torch.zeros(1, dtype=torch.long)
+
 
 class Discriminator(nn.Module):
     """A map from images (N, channels, H, W) in [-1, 1] and labels y (N,) to logits (N,).
@@ -36,6 +41,11 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         raise NotImplementedError
+
+    def example_inputs(self) -> tuple[Tensor, Tensor]:
+        """Return an image (1, channels, H, W) and a label (1,), all zeros, as `Generator.example_inputs` does."""
+        image = torch.zeros(1, self.channels, self.image_size, self.image_size)
+        return image, torch.zeros(1, dtype=torch.long)
 
 
 class LogitHead(nn.Module):

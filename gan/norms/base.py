@@ -68,7 +68,9 @@ def normalize(network: Network, norms: Sequence[Norm]) -> Network:
     for norm in bound:
         if not any(isinstance(module, norm.sites) for module in network.modules()):
             kinds = ", ".join(kind.__name__ for kind in norm.sites)
-            raise ValueError(f"{type(norm).__name__} finds nothing to normalize in {type(network).__name__}: no {kinds}")
+            raise ValueError(
+                f"{type(norm).__name__} finds nothing to normalize in {type(network).__name__}: no {kinds}"
+            )
 
     def replacement(site: nn.Module) -> nn.Module:
         for norm in bound:

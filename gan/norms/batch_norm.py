@@ -18,6 +18,8 @@ class BatchNorm(nn.BatchNorm2d):
     process must have as many images as any other.
     """
 
+    uses_batch = True
+
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Normalize (N, C, H, W); the labels are not used."""
         if self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:

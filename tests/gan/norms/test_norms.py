@@ -11,6 +11,7 @@ from gan.losses import Hinge
 from gan.module import GAN
 from gan.norms import (
     LAYERS,
+    ONI,
     Batch,
     BatchNorm,
     ConditionalBatch,
@@ -19,14 +20,19 @@ from gan.norms import (
     Group,
     Instance,
     Layer,
+    Mixture,
     Norm,
     NormSite,
+    Orthogonal,
     Spectral,
+    SpectralOperator,
     Weight,
     normalize,
 )
 
-NORMS = [Spectral(), Weight(), Conv(), Conv(affine=False), Batch(), ConditionalBatch(), Layer(), Instance(), Group(4)]
+OF_LAYERS = [Spectral(), Weight(), Conv(), Conv(affine=False), ONI(scale=2.0), Orthogonal(), SpectralOperator()]
+OF_ACTIVATIONS = [Batch(), ConditionalBatch(), Layer(), Instance(), Group(4), Mixture()]
+NORMS = [*OF_LAYERS, *OF_ACTIVATIONS]
 COMBINATIONS = [
     [],
     *([norm] for norm in NORMS),
@@ -36,6 +42,9 @@ COMBINATIONS = [
     [Conv(), Batch()],
     [Weight(), Layer()],
     [Spectral(), ConditionalBatch()],
+    [Conv(), SpectralOperator()],
+    [SpectralOperator(), Mixture()],
+    [ONI(), Batch()],
 ]
 
 
@@ -85,9 +94,23 @@ LAYERS_AND_INPUTS = [
 ]
 
 
+class Around(nn.Module):
+    """A network of one layer that says what it takes."""
+
+    def __init__(self, layer, x):
+        super().__init__()
+        self.layer, self.x = layer, x
+
+    def forward(self, x):
+        return self.layer(x)
+
+    def example_inputs(self):
+        return (self.x,)
+
+
 @pytest.mark.parametrize(
     ("norm", "case"),
-    list(product([*NORMS[:5], Layer(), Instance(), Group(3)], LAYERS_AND_INPUTS)),
+    list(product([*OF_LAYERS, Batch(), Layer(), Instance(), Group(3), Mixture(2)], LAYERS_AND_INPUTS)),
     ids=lambda value: type(value).__name__ if isinstance(value, Norm) else type(value[0]()).__name__,
 )
 def test_product_of_norms_and_layers(norm, case):
@@ -98,7 +121,7 @@ def test_product_of_norms_and_layers(norm, case):
     x = torch.tensor([0, 1, 5, 2]) if shape is None else torch.randn(shape)
     expected = layer(x).shape
     known = isinstance(layer, norm.sites)
-    result = norm(layer)
+    result = norm.of(Around(layer, x))(layer)
     assert (result is not layer or hasattr(layer, "parametrizations")) == known
     y = result(x)
     assert y.shape == expected
@@ -157,7 +180,7 @@ def test_spectral_norm_of_every_layer_is_one():
     for module in discriminator.modules():
         if isinstance(module, LAYERS):
             top = torch.linalg.matrix_norm(module.weight.flatten(1), 2)
-            assert float(top) == pytest.approx(1, rel=1e-3)
+            assert float(top.detach()) == pytest.approx(1, rel=1e-3)
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(7, 5), nn.Conv2d(7, 5, 3), nn.ConvTranspose2d(7, 5, 3)])
