@@ -81,8 +81,11 @@ class GAN(GenerativeModule):
         self.penalty = penalty
         self.optimizer_factories = generator_optimizer, discriminator_optimizer
         self.discriminator_steps = discriminator_steps
-        has_batch_norm = any(isinstance(module, _BatchNorm) for module in self.discriminator.modules())
-        self.joint_pass = joint_pass and not has_batch_norm
+        uses_batch = any(
+            isinstance(module, _BatchNorm) or getattr(module, "uses_batch", False)
+            for module in self.discriminator.modules()
+        )
+        self.joint_pass = joint_pass and not uses_batch
         self.generator_batch_ratio = generator_batch_ratio
         self.micro_batches = micro_batches
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format

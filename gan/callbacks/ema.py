@@ -75,6 +75,8 @@ def _update_parametrizations(network: nn.Module) -> None:
         if is_parametrized(module):
             assert isinstance(module.parametrizations, nn.ModuleDict)
             for name, parametrization in module.parametrizations.items():
+                if next(parametrization.buffers(), None) is None:
+                    continue  # a function of the weights alone
                 parametrization.train()
                 getattr(module, name)
                 parametrization.eval()

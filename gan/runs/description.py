@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import sys
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +21,17 @@ def describe(instance: object) -> dict[str, Any]:
     """
     kind = type(instance)
     arguments = {name: _plain_attribute(instance, name) for name in inspect.signature(kind).parameters}
-    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": arguments}
+    return {"class_path": public_path(kind), "init_args": arguments}
+
+
+def public_path(kind: type) -> str:
+    """Return the shortest path under which a class can be imported, which outlives its module: `gan.norms.Conv`."""
+    packages = kind.__module__.split(".")
+    for length in range(1, len(packages)):
+        package = ".".join(packages[:length])
+        if getattr(sys.modules.get(package), kind.__qualname__, None) is kind:
+            return f"{package}.{kind.__qualname__}"
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def build(description: dict[str, Any], base: type[T]) -> T:

@@ -14,7 +14,7 @@ from gan.images import to_float, to_uint8
 from gan.losses import R1, WGANGP, Hinge, Loss, NonSaturating
 from gan.module import GAN
 from gan.networks import DCGANDiscriminator
-from gan.norms import Batch, ConditionalBatch, Conv, Layer, Spectral, normalize
+from gan.norms import Batch, ConditionalBatch, Conv, Layer, Mixture, Spectral, normalize
 from gan.training.optimizers import LinearDecay
 
 
@@ -120,8 +120,9 @@ def test_one_pass_and_two_are_equal_for_norms_of_single_images(norm):
     assert differences(weights_after_two_steps(norm, True), weights_after_two_steps(norm, False)) < 1e-10
 
 
-def test_batch_norm_never_sees_real_and_fake_images_together():
-    assert differences(weights_after_two_steps(Batch(), True), weights_after_two_steps(Batch(), False)) == 0
+@pytest.mark.parametrize("norm", [Batch(), Mixture()])
+def test_norms_of_batches_never_see_real_and_fake_images_together(norm):
+    assert differences(weights_after_two_steps(norm, True), weights_after_two_steps(norm, False)) == 0
 
 
 @pytest.mark.parametrize("penalty", [None, WGANGP()])

@@ -15,6 +15,7 @@ DRAWN = [
     (Stream.SAMPLES, 5, [859, 725, 306, 132]),
     (Stream.SAMPLE_LABELS, 6, [721, 70, 823, 808]),
     (Stream.NETWORKS, 7, [237, 290, 691, 10]),
+    (Stream.MIXTURE, 12, [242, 101, 888, 185]),
 ]
 
 
