@@ -150,8 +150,12 @@ class GenerativeModule(TrainingModule):
 
     @classmethod
     def from_checkpoint(cls: type[M], checkpoint: dict[str, Any]) -> M:
-        """Rebuild the module, including its weights, from the content of a checkpoint file."""
-        description = checkpoint["gan"]
+        """Rebuild the module, including its weights, from the content of a checkpoint file.
+
+        What only training needs, the state of augmentation and penalties, is left out.
+        """
+        description, state = checkpoint["gan"], _without_training_state(checkpoint["state_dict"])
+        checkpoint = {**checkpoint, "state_dict": state}
         module = cls(
             build(description["generator"], Generator),
             build(description["discriminator"], Discriminator),
@@ -166,6 +170,10 @@ class GenerativeModule(TrainingModule):
         module.to(next(tensor.dtype for tensor in checkpoint["state_dict"].values() if tensor.is_floating_point()))
         module.load_state_dict(checkpoint["state_dict"])
         return module.eval()
+
+
+def _without_training_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in state.items() if not name.startswith(("augment.", "penalties."))}
 
 
 def _has_average(checkpoint: dict[str, Any]) -> bool:

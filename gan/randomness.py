@@ -20,10 +20,11 @@ class Stream(IntEnum):
     FLIP = 1  # horizontal flips; position: (epoch,)
     NOISE = 2  # z; position: (generator step, which update of the step)
     LABELS = 3  # y for the generator; position as NOISE
-    MIX = 4  # interpolation weights of the gradient penalties; position as NOISE
+    MIX = 4  # what penalties draw, as WGAN-GP's interpolation weights; position as NOISE
     SAMPLES = 5  # z of samples for evaluation; position: (block of samples,)
     SAMPLE_LABELS = 6  # y of such samples; position as SAMPLES
     NETWORKS = 7  # torch's own generators, used by dropout; position: (generator step, process)
+    AUGMENT = 8  # augmentation of what the discriminator sees; position as NOISE
     SUBSET = 10  # the images of a subset of the training data; position: (class,)
     MIXTURE = 11  # where mixture norm looks for its components, and starts them; position: ()
 
@@ -73,3 +74,8 @@ def integers(generator: np.random.Generator, high: int, *shape: int) -> Tensor:
 def uniform(generator: np.random.Generator, *shape: int) -> Tensor:
     """Return float32 numbers in [0, 1), on the CPU."""
     return torch.from_numpy(generator.random(shape, dtype=np.float32))
+
+
+def as_normal(uniforms: Tensor) -> Tensor:
+    """Map uniform numbers in [0, 1), in multiples of 2^-24, to standard normal ones."""
+    return torch.special.ndtri(uniforms.clamp(min=2**-25))

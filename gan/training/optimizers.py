@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from gan.schedules import Schedule
+
 Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
@@ -121,3 +123,24 @@ class LinearDecay:
     def __call__(self, step: int) -> float:
         """Return the factor on the learning rates in generator step `step`, counted from 0."""
         return min(1.0, max(0.0, (self.end - step) / (self.end - self.start)))
+
+
+@dataclass(frozen=True)
+class Annealing:
+    """Learning rates and Adam's second betas that follow schedules over the real images seen, as in R3GAN.
+
+    Args:
+        lr: Learning rate of both networks; None keeps the optimizers'.
+        beta2: Second beta of both optimizers; None keeps theirs.
+    """
+
+    lr: Schedule | None = None
+    beta2: Schedule | None = None
+
+    def apply(self, optimizer: torch.optim.Optimizer, seen: int) -> None:
+        """Set what an optimizer uses after that many images."""
+        for group in optimizer.param_groups:
+            if self.lr is not None:
+                group["lr"] = self.lr(seen)
+            if self.beta2 is not None:
+                group["betas"] = (group["betas"][0], self.beta2(seen))

@@ -192,7 +192,7 @@ def test_generator_loss_reaches_no_discriminator_gradient():
 def test_what_is_watched():
     recorder = Recorder()
     fit(small_gan(penalty=R1()), 1, [recorder])
-    names = {"loss/discriminator", "loss/generator", "loss/penalty", "logits/real", "logits/fake"}
+    names = {"loss/discriminator", "loss/generator", "loss/penalty", "logits/real", "logits/fake", "logits/real_sign"}
     assert set(recorder.outputs[0]) == names
     assert all(value.ndim == 0 and not value.requires_grad for value in recorder.outputs[0].values())
 
@@ -250,7 +250,7 @@ def test_the_loss_is_of_logits_in_the_precision_of_the_weights():
             self.seen |= {real.dtype, fake.dtype}
             return super().discriminator(real, fake)
 
-        def generator(self, fake):
+        def generator(self, fake, real=None):
             self.seen.add(fake.dtype)
             return super().generator(fake)
 

@@ -15,7 +15,9 @@ DRAWN = [
     (Stream.SAMPLES, 5, [859, 725, 306, 132]),
     (Stream.SAMPLE_LABELS, 6, [721, 70, 823, 808]),
     (Stream.NETWORKS, 7, [237, 290, 691, 10]),
-    (Stream.MIXTURE, 12, [242, 101, 888, 185]),
+    (Stream.AUGMENT, 8, [666, 702, 200, 243]),
+    (Stream.SUBSET, 10, [203, 991, 285, 833]),
+    (Stream.MIXTURE, 11, [288, 830, 98, 411]),
 ]
 
 
