@@ -2,6 +2,7 @@
 
 from gan.networks.base import Discriminator, Generator
 from gan.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from gan.networks.r3gan import R3GANDiscriminator, R3GANGenerator
 from gan.networks.sngan import SNGANCNNDiscriminator, SNGANCNNGenerator
 from gan.networks.sngan_resnet import SNGANResNetDiscriminator, SNGANResNetGenerator
 
@@ -10,6 +11,8 @@ __all__ = [
     "DCGANGenerator",
     "Discriminator",
     "Generator",
+    "R3GANDiscriminator",
+    "R3GANGenerator",
     "SNGANCNNDiscriminator",
     "SNGANCNNGenerator",
     "SNGANResNetDiscriminator",

@@ -17,7 +17,7 @@ def describe(instance: object) -> dict[str, Any]:
     """Return an object's class path and constructor arguments, which it must keep as attributes.
 
     Raises:
-        TypeError: if an attribute is missing, or its value is not plain (a number, a list of numbers, text, or None).
+        TypeError: if an attribute is missing, or its value is not plain (a number, text, None, or a list of these).
     """
     kind = type(instance)
     arguments = {name: _plain_attribute(instance, name) for name in inspect.signature(kind).parameters}
@@ -81,8 +81,9 @@ def _plain_attribute(instance: object, name: str) -> Any:
     if not hasattr(instance, name):
         raise TypeError(f"{kind} must keep its constructor's argument `{name}` as the attribute self.{name}")
     value = getattr(instance, name)
-    if isinstance(value, list | tuple) and all(isinstance(number, int | float) for number in value):
-        return list(value)
-    if not isinstance(value, bool | int | float | str | None):
-        raise TypeError(f"{kind}.{name} must be a number, a list of numbers, a string or None, got {value!r}")
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(each, bool | int | float | str | None) for each in values):
+        raise TypeError(f"{kind}.{name} must be a number, a string, None or a list of these, got {value!r}")
+    if isinstance(value, list | tuple):
+        return values
     return value
