@@ -14,7 +14,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from gan.cli.entry import main as run_command_line
+from gan.cli.main import main as run_command_line
 from gan.runs.folder import CHECKPOINTS
 from gan.runs.logger import run_folder
 

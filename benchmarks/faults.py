@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from gan.cli.entry import main as run_command_line
+from gan.cli.main import main as run_command_line
 from gan.runs.checkpoints import find_checkpoint, read_checkpoint
 from gan.runs.folder import checkpoints
 

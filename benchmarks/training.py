@@ -146,7 +146,7 @@ def train(case: Case, arguments: argparse.Namespace) -> Stopwatch:
             f"--trainer.callbacks+={Stopwatch.__module__}.Stopwatch",
             *arguments.options,
         ]
-        CLI()
+        CLI(sys.argv[1:])
     return Stopwatch.latest
 
 

@@ -1,4 +1,4 @@
-"""Runs the command line; a user's mistake ends it with one line and a non-zero exit code."""
+"""Runs the training subcommands; a user's mistake ends in one line and a non-zero exit code."""
 
 import logging
 import os
@@ -6,23 +6,39 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from gan.cli.command import CLI, SUBCOMMANDS
+from gan.cli.command import CLI
+from gan.cli.configurations import with_configurations
 from gan.cli.errors import explained, one_line
 from gan.cli.machine import keep_freed_memory
 
 
-def main() -> None:
-    """Run the command line; a user's mistake ends it with one line and a code that is not zero."""
+def main(arguments: Sequence[str]) -> None:
+    """Run `fit`, `validate` or `test`.
+
+    Args:
+        arguments: The subcommand and its options.
+
+    Raises:
+        SystemExit: with a code that is not 0, after one line on stderr, at a user's mistake.
+    """
     keep_freed_memory()
-    _default_to_fit()
     _silence_lightning()
     threading.excepthook = _leave_the_disk_to_the_training
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # in one line too
+    with mistakes_in_one_line():
+        CLI(with_configurations(arguments))
+
+
+@contextmanager
+def mistakes_in_one_line() -> Iterator[None]:
+    """Turn a user's mistake, or a machine's limit, into one line on stderr and the exit code 1."""
     try:
-        CLI()
+        yield
     except KeyboardInterrupt:  # before there is anything to finish
         raise SystemExit(128 + signal.SIGINT) from None
     except (ValueError, OSError, FloatingPointError, MisconfigurationException) as error:
@@ -37,12 +53,6 @@ def main() -> None:
         raise SystemExit(1) from None
 
 
-def _default_to_fit() -> None:
-    """Let `train.py --config x.yaml` mean `train.py fit --config x.yaml`."""
-    if len(sys.argv) > 1 and sys.argv[1] not in (*SUBCOMMANDS, "-h", "--help"):
-        sys.argv.insert(1, "fit")
-
-
 def _silence_lightning() -> None:
     """Show what is wrong, not what is as it should be."""
     for name in "pytorch_lightning", "lightning_fabric":
@@ -51,7 +61,6 @@ def _silence_lightning() -> None:
     warnings.filterwarnings("ignore", ".*module\\(s\\) in eval mode")  # the averaged generator is
     warnings.filterwarnings("ignore", ".*LeafSpec")  # Lightning 2.6.6 on torch 2.14
     warnings.filterwarnings("ignore", ".*smaller than the logging interval")  # of a rhythm that nothing here follows
-    warnings.filterwarnings("ignore", ".*predict returned None")  # the samples are on the disk by then
 
 
 def _leave_the_disk_to_the_training(error: threading.ExceptHookArgs) -> None:

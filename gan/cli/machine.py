@@ -51,3 +51,28 @@ def fastest_precision(accelerator: str) -> str:
         capabilities = torch.cpu.get_capabilities()
         has_units = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
     return "bf16-mixed" if has_units else "32-true"
+
+
+def needs_several_processes(strategy: object, accelerator: str, devices: int | str | list[int], nodes: int) -> bool:
+    """Return whether the trainer is to start, or to join, processes that train together.
+
+    Args:
+        strategy: As the Trainer takes it. Only "auto" and "ddp" are for us to choose.
+        accelerator: As the Trainer takes it.
+        devices: As the Trainer takes it: a number, indices, or "auto".
+        nodes: Number of machines.
+    """
+    if strategy == "ddp":
+        return True
+    return strategy == "auto" and (nodes > 1 or _number_of(devices, accelerator) > 1)
+
+
+def _number_of(devices: int | str | list[int], accelerator: str) -> int:
+    if isinstance(devices, list):
+        return len(devices)
+    if isinstance(devices, str) and "," in devices:  # indices: "0,1", and "1," for the second alone
+        return len([index for index in devices.split(",") if index.strip()])
+    if devices in ("auto", "-1", -1):
+        available = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        return torch.cuda.device_count() if available else 1
+    return int(devices)

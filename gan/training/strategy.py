@@ -13,7 +13,7 @@ from lightning_fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning import Trainer
-from pytorch_lightning.strategies import DDPStrategy, StrategyRegistry
+from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 
@@ -36,11 +36,6 @@ class GANStrategy(DDPStrategy):
         with torch.no_grad():
             for tensor in chain(self.model.parameters(), self.model.buffers()):
                 dist.broadcast(tensor, src=0)
-
-
-def use_as_default() -> None:
-    """Make `strategy: auto` and `ddp` mean `GANStrategy` from now on, in this process."""
-    StrategyRegistry.register("ddp", GANStrategy, "one network's gradients at a time", override=True)
 
 
 def cluster_environment(trainer: Trainer) -> ClusterEnvironment | None:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,8 @@ from small_trainings import forked, limit_files, together
 
 import gan
 from gan.callbacks import SampleGrid
-from gan.cli import command, entry
+from gan.cli import command
+from gan.cli.main import main
 from gan.data import Digits, Folder
 from gan.module import GAN
 from gan.runs.folder import checkpoints
@@ -46,7 +46,7 @@ def train(monkeypatch, tmp_path):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
         monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)  # not pytest's
-        entry.main()
+        main()
         return tmp_path / "runs"
 
     return run
@@ -84,7 +84,7 @@ ERRORS = [
     (["--data.batch_size=many"], "data.batch_size: expected int, got many"),
     (["--data.batch_size=0"], "batch_size must be at least 1, got 0"),
     (["--data=gan.data.Folder", "--data.root=/nowhere"], "root '/nowhere' does not exist; a folder or a zip"),
-    (["--config=/nowhere.yaml"], "File does not exist: '/nowhere.yaml'"),
+    (["--config=/nowhere.yaml"], "--config: no file /nowhere.yaml, and no configuration of that name among "),
     (["--ckpt_path=/nowhere.ckpt"], "/nowhere.ckpt is neither a checkpoint nor the folder of a run with"),
     (["--ckpt_path=last", "--experiment=other"], "no run in runs/other: nothing to continue"),
     (["--trainer.max_steps=0"], "trainer.max_steps must be at least 1 (generator steps), got 0"),
@@ -104,7 +104,7 @@ ERRORS = [
     (["--data=Folder"], "data: the following arguments are required: root"),
     (
         ["--trainer.overfit_batches=2"],
-        "trainer.overfit_batches must be 0 (all images take their turn: use fewer), got 2",
+        "trainer.overfit_batches must be 0, got 2: to train on fewer images, use fewer",
     ),
     (["--experiment="], "experiment must be a name, got ''"),
     (["--trainer.default_root_dir=null"], "trainer.default_root_dir must be a folder, got null"),
@@ -220,7 +220,7 @@ def test_a_run_leaves_all_that_is_promised_and_its_config_repeats_it(train):
     runs = train(*small("--trainer.max_steps=4", "--seed_everything=3"))
     run = runs / "quickstart" / "version_0"
     names = {path.name.split(".tfevents")[0] for path in run.iterdir()}
-    assert names == {"config.yaml", "metrics.jsonl", "events.out", "checkpoints", "samples"}
+    assert names == {"config.yaml", "metrics.jsonl", "events.out", "checkpoints", "samples", "outcome.json"}
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["seed_everything"] == 3
     train("fit", "--config", str(run / "config.yaml"))
@@ -380,34 +380,6 @@ def test_validate_gives_the_number_of_the_training(train, capsys):
     assert trained[0] != trained[-1]
 
 
-def test_predict_writes_samples_that_do_not_change(train, tmp_path, capsys):
-    runs = train(*small("--trainer.max_steps=2", "--model.generator_norms=[ConditionalBatch]"))
-    arguments = [*small("--model.generator_norms=[ConditionalBatch]", "--ckpt_path=last")[1:]]
-    train("predict", *arguments, "--samples.num_samples=70", "--samples.path=few")
-    train("predict", *arguments, "--samples.num_samples=80", "--samples.path=more.Zip")
-    written = {str(path.relative_to(tmp_path / "few")): path for path in (tmp_path / "few").rglob("*.png")}
-    assert len(written) == 70
-    with zipfile.ZipFile(tmp_path / "more.Zip") as archive:
-        assert len(archive.namelist()) == 80
-        assert all(archive.read(name) == path.read_bytes() for name, path in written.items())
-    module = gan.load(runs / "quickstart" / "version_0")
-    (path,) = (tmp_path / "few").rglob("00000065.png")
-    pixels = torch.tensor(list(Image.open(path).getdata())).view(1, 32, 32)
-    expected = module.sample(1, torch.tensor([int(path.parent.name)]), seed=0, start=65)[0]
-    assert (pixels - expected.int()).abs().max() <= 1  # another batch size may round differently
-    (tmp_path / "empty.ZIP").mkdir()
-    with pytest.raises(SystemExit):
-        train("predict", *arguments, "--samples.path=empty.ZIP")
-    assert "--samples.path: empty.ZIP exists already" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        train("predict", *arguments, "--samples.path=few")
-    assert "--samples.path: few exists already" in capsys.readouterr().err
-    for option in "samples", "pictures":
-        with pytest.raises(SystemExit):
-            train("predict", *arguments, f"--{option}.seed=-1")
-        assert capsys.readouterr().err == f"error: {option}: seed must be between 0 and 4294967295, got -1\n"
-
-
 @pytest.mark.parametrize(
     "callbacks",
     [
@@ -436,47 +408,6 @@ def test_nothing_is_saved_if_nothing_is_to_be(train):
 def test_a_profiler_is_heard(train, caplog):
     train(*small("--trainer.max_steps=1", "--trainer.profiler=simple"))
     assert "run_training_batch" in caplog.text
-
-
-def test_predict_draws_pictures(train, tmp_path, capsys):
-    grid = "{class_path: gan.callbacks.SampleGrid, init_args: {rows: 2, columns: 3}}"
-    callbacks = f"--trainer.callbacks=[{grid}, {{class_path: gan.callbacks.Checkpoint}}]"
-    same = "--seed_everything=7", "--model.generator_norms=[Layer]"  # which sees to it that the images differ
-    runs = train(*small("--trainer.max_steps=1", *same, callbacks))
-    asked = "--ckpt_path=last", "--pictures.path=drawn", "--pictures.rows=2", "--pictures.columns=3"
-    arguments = [*small(*same, *asked)[1:]]
-    train("predict", *arguments)
-    (trained,) = runs.rglob("step_00000001.png")
-    assert (tmp_path / "drawn" / "grid.png").read_bytes() == trained.read_bytes()
-    first = gan.load(runs / "quickstart" / "version_0").sample(64)[0, 0].numpy()
-    assert Image.open(tmp_path / "samples" / "00000000.png").tobytes() == first.tobytes()
-    assert {path.name for path in (tmp_path / "drawn").iterdir()} == {"grid.png", "interpolations.png"}
-    pictures = [Image.open(path).convert("L") for path in sorted((tmp_path / "drawn").iterdir())]
-    assert [picture.size for picture in pictures] == [(2 + 3 * 34, 2 + 2 * 34)] * 2
-    assert pictures[0].tobytes() != pictures[1].tobytes()
-    with pytest.raises(SystemExit):
-        train("predict", *arguments, "--samples.path=./others", "--pictures.path=others")
-    assert "samples.path and pictures.path must be two folders, got ./others for both" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        train("predict", *arguments, "--samples.path=null", "--pictures.path=null")
-    assert "must be two folders, got null for both" in capsys.readouterr().err
-    train("predict", *arguments, "--samples.path=null", "--pictures.path=alone")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "drawn", "runs", "samples"]
-    with pytest.raises(SystemExit):
-        train("predict", *arguments, "--samples.path=others")
-    assert "--pictures.path: drawn exists already" in capsys.readouterr().err
-    assert not (tmp_path / "others").exists()
-
-
-def test_paths_may_begin_with_the_home_folder(train, monkeypatch, tmp_path):
-    """A folder called `~` would be hard to be rid of."""
-    run = train(*small("--trainer.max_steps=1")) / "quickstart" / "version_0"
-    monkeypatch.setenv("HOME", str(run))
-    drawn = "--samples.path=~/written", "--samples.num_samples=1", "--pictures.path=~/drawn"
-    train("predict", *small("--ckpt_path=~/checkpoints/step_00000001.ckpt", *drawn)[1:])
-    assert (run / "written" / "00000000.png").exists()
-    assert (run / "drawn" / "grid.png").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
 def test_a_run_keeps_its_folder_whatever_else_logs(train):
@@ -508,9 +439,11 @@ def test_a_signal_while_data_are_prepared_leaves_nothing(train, monkeypatch, tmp
 
 def test_ctrl_c_while_modules_are_imported_prints_nothing(tmp_path):
     shutil.copy(ROOT / "train.py", tmp_path)
-    (tmp_path / "gan" / "cli").mkdir(parents=True)
+    for name in "main.py", "help.py":
+        (tmp_path / "gan" / "cli").mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "gan" / "cli" / name, tmp_path / "gan" / "cli")
     (tmp_path / "gan" / "cli" / "entry.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
-    ended = subprocess.run([sys.executable, tmp_path / "train.py"], capture_output=True, check=False)
+    ended = subprocess.run([sys.executable, tmp_path / "train.py", "fit"], capture_output=True, check=False)
     assert (ended.returncode, ended.stderr) == (-signal.SIGINT, b"")
 
 
@@ -571,19 +504,6 @@ def test_a_process_whose_partner_has_failed_says_so_in_one_line(train, monkeypat
     assert left.startswith("error: the processes cannot reach each other; if one has ended, it said why: ")
 
 
-def test_half_a_sample_is_none(train, capfd, tmp_path):
-    train(*small("--trainer.max_steps=1"))
-    capfd.readouterr()  # what is captured lies in a file too
-
-    def full_disk():
-        limit_files(100)
-        train("predict", *small("--ckpt_path=last", "--samples.path=written")[1:])
-
-    assert forked(full_disk) == 1
-    assert "error: [Errno 27] " in capfd.readouterr().err
-    assert not list((tmp_path / "written").iterdir())
-
-
 def test_validate_needs_to_know_what(train, capsys):
     with pytest.raises(SystemExit):
         train("validate", "--config", QUICKSTART)
@@ -593,7 +513,7 @@ def test_validate_needs_to_know_what(train, capsys):
     assert "error: validate needs metrics, got none" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("command", "loop"), [("validate", "val"), ("test", "test"), ("predict", "predict")])
+@pytest.mark.parametrize(("command", "loop"), [("validate", "val"), ("test", "test")])
 def test_what_would_do_nothing_is_refused(train, capsys, command, loop):
     with pytest.raises(SystemExit):
         train(command, "--config", QUICKSTART, *SMALL, f"--trainer.limit_{loop}_batches=0")
@@ -614,9 +534,6 @@ def test_validate_scores_images_without_a_checkpoint(train, tmp_path, capsys):
     with pytest.raises(SystemExit):
         train("test", *arguments)
     assert "error: digits has no test split to compare with" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        train("predict", *arguments)
-    assert "predict needs --ckpt_path" in capsys.readouterr().err
 
 
 CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if "metrics" not in path.parts)
@@ -626,7 +543,7 @@ CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if "metrics
 def test_every_config_builds(train, monkeypatch, config, tmp_path):
     """All but the training itself: networks, norms, optimizers, callbacks and data set."""
     built = []
-    monkeypatch.setattr(command.CLI, "_run_subcommand", lambda line, _: built.append(line))
+    monkeypatch.setattr(command.CLI, "fit", lambda line, **_: built.append(line))
     for label in "ab":
         (tmp_path / "images" / label).mkdir(parents=True)
         Image.new("RGB", (40, 30)).save(tmp_path / "images" / label / "x.png")
@@ -641,7 +558,7 @@ def test_every_config_builds(train, monkeypatch, config, tmp_path):
 @pytest.mark.parametrize("metrics", ["digits", "inception", "none"])
 def test_metrics_stack_on_an_experiment(train, monkeypatch, metrics):
     callbacks = []
-    monkeypatch.setattr(command.CLI, "_run_subcommand", lambda line, _: callbacks.extend(line.trainer.callbacks))
+    monkeypatch.setattr(command.CLI, "fit", lambda line, **_: callbacks.extend(line.trainer.callbacks))
     stacked = str(ROOT / "configs" / "metrics" / f"{metrics}.yaml")
     train("fit", "--config", QUICKSTART, "--config", stacked)
     assert [type(callback).__name__ for callback in callbacks].count("Evaluation") == (metrics != "none")
@@ -675,20 +592,6 @@ def test_too_little_memory_is_one_line(train, monkeypatch, capsys):
         train(*small("--trainer.max_steps=1"))
     line = "error: out of memory; a smaller data.batch_size, or more model.micro_batches, needs less: "
     assert capsys.readouterr().err.startswith(line)
-
-
-def test_a_signal_leaves_no_half_of_a_sample(train, monkeypatch, tmp_path):
-    train(*small("--trainer.max_steps=1"))
-
-    def interrupted(path, content):
-        with open(path, "wb") as file:
-            file.write(content[:9])
-            raise SystemExit(128 + signal.SIGTERM)
-
-    monkeypatch.setattr(Path, "write_bytes", interrupted)
-    with pytest.raises(SystemExit):
-        train("predict", *small("--ckpt_path=last", "--samples.path=written")[1:])
-    assert not list((tmp_path / "written").iterdir())
 
 
 def test_the_configuration_is_there_before_what_takes_long(train, monkeypatch):

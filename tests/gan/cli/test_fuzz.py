@@ -16,7 +16,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan.cli import entry
+from gan.cli.main import main
 
 ROOT = Path(__file__).parents[3]
 SMALL = """
@@ -76,7 +76,7 @@ def call(*arguments: str) -> tuple[int, str, str]:
     try:
         with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(output):
             sys.argv = ["train.py", "fit", *arguments]
-            entry.main()
+            main()
     except SystemExit as end:
         code = int(end.code or 0)
     except BaseException:

@@ -1,0 +1,90 @@
+"""Which configuration files a command line means: shipped ones by name, and a run's own."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import gan
+from gan.runs.folder import CONFIG
+
+_OPTION = "--config"
+
+
+def shipped() -> dict[str, Path]:
+    """Return the configurations that come with the package, by name: `quickstart`, `cifar10/dcgan`, ..."""
+    root = _folder()
+    return {str(path.relative_to(root).with_suffix("")): path for path in sorted(root.rglob("*.yaml"))}
+
+
+def find_configuration(name: str) -> Path:
+    """Return the file that `--config` means: a path, or a shipped configuration by its name.
+
+    Raises:
+        ValueError: if there is neither.
+    """
+    if Path(name).expanduser().exists():
+        return Path(name)
+    known = shipped()
+    short = name.removeprefix("configs/").removesuffix(".yaml")
+    if short in known:
+        return known[short]
+    nearest = difflib.get_close_matches(short, known, n=1)
+    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    raise ValueError(f"--config: no file {name}, and no configuration of that name among {', '.join(known)}{hint}")
+
+
+def with_configurations(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with every `--config` as a path, and a run's own configuration where it is meant.
+
+    `--resume RUN` means the run's configuration, before any other. So does `--ckpt_path FILE|RUN` if there is no
+    `--config`.
+
+    Raises:
+        ValueError: if a configuration cannot be found.
+    """
+    command, *rest = arguments
+    if command != "fit" and rest and not rest[0].startswith("-"):
+        rest = ["--ckpt_path", *rest]
+    given = dict(_options(rest))
+    own: list[str] = []
+    if "--resume" in given:
+        own = [_OPTION, str(_configuration_of(given["--resume"]))]
+    elif _OPTION not in given and given.get("--ckpt_path", "last") != "last":
+        own = [_OPTION, str(_configuration_of(given["--ckpt_path"]))]
+    return [command, *own, *_with_paths(rest)]
+
+
+def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for number, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name.startswith("--"):
+            yield name, value if equals else next(iter(arguments[number + 1 :]), "")
+
+
+def _with_paths(arguments: Sequence[str]) -> Iterator[str]:
+    previous = ""
+    for argument in arguments:
+        if previous == _OPTION:
+            yield str(find_configuration(argument))
+        elif argument.startswith(f"{_OPTION}="):
+            yield f"{_OPTION}={find_configuration(argument.partition('=')[2])}"
+        else:
+            yield argument
+        previous = argument
+
+
+def _configuration_of(run_or_checkpoint: str) -> Path:
+    path = Path(run_or_checkpoint).expanduser()
+    for run in (path, path.parent.parent):
+        if (run / CONFIG).is_file():
+            return run / CONFIG
+    if not path.exists():
+        raise ValueError(f"there is no run or checkpoint {run_or_checkpoint}")
+    raise ValueError(f"{run_or_checkpoint} lies in no run's folder with a {CONFIG}: give its configuration by --config")
+
+
+def _folder() -> Path:
+    """Return where the configurations lie: inside the installed package, or beside it in a checkout."""
+    package = Path(gan.__file__).parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"

@@ -1,0 +1,113 @@
+"""The command `gan`: reads the subcommand and hands over to it. Nothing heavy is imported before that.
+
+A subcommand is a function `main(arguments)` in a module of its own.
+"""
+
+import difflib
+import gc
+import importlib
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+
+from gan.cli.help import HELP, SHORT_HELP
+
+_TRAINER = "gan.cli.entry"  # these subcommands are Lightning's, and take its options
+_MODULES = {
+    "fit": _TRAINER,
+    "validate": _TRAINER,
+    "test": _TRAINER,
+    "sample": "gan.cli.sample",
+    "predict": "gan.cli.sample",
+    "compare": "gan.cli.compare",
+    "study": "gan.cli.study",
+    "score": "gan.cli.score",
+    "data": "gan.cli.data",
+}
+_NEEDED = {
+    "torchvision": "torchvision",
+    "pytorch_lightning": "pytorch-lightning",
+    "torchmetrics": "torchmetrics",
+    "torch_fidelity": "torch-fidelity",
+    "tensorboard": "tensorboard",
+    "jsonargparse": "jsonargparse",
+    "sklearn": "scikit-learn",
+    "rich": "rich",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line.
+
+    Args:
+        arguments: What follows the command's name; None: those of this process.
+
+    Raises:
+        SystemExit: with a code that is not 0, after one line on stderr, if the arguments are wrong.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] in (["-h"], ["--help"]):
+        _show(HELP)
+        return
+    _check_installed()
+    if not given:
+        _show(HELP)
+        return
+    if given[0].startswith("-"):  # `train.py --config x.yaml` means fit
+        given.insert(0, "fit")
+    command, *rest = given
+    if command not in _known():
+        _refuse(command)
+    if command in SHORT_HELP and rest in (["-h"], ["--help"]):
+        _show(SHORT_HELP[command])
+        return
+    if rest == ["--help", "all"]:
+        rest = ["--help"]
+    with _quick_imports():
+        module = importlib.import_module(_MODULES[command])
+    if _MODULES[command] == _TRAINER:
+        rest = [command, *rest]
+    module.main(rest)
+
+
+def _show(text: str) -> None:
+    with suppress(BrokenPipeError):  # of `gan --help | head`
+        print(text, flush=True)
+
+
+def _known() -> list[str]:
+    return [command for command, module in _MODULES.items() if find_spec(module) is not None]
+
+
+def _check_installed() -> None:
+    """End with one line if the packages of the extra `gan` are not installed."""
+    if missing := [package for module, package in _NEEDED.items() if find_spec(module) is None]:
+        install = "pip install 'convnorm-gan[gan]', or in a checkout pip install '.[gan]'"
+        raise SystemExit(f"error: gan needs {', '.join(missing)}: {install}")
+
+
+def _refuse(command: str) -> None:
+    known = [name for name in _known() if name != "predict"]
+    nearest = difflib.get_close_matches(command, known, n=1)
+    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    print(f"error: there is no command {command!r}; known are {', '.join(known)}{hint}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+@contextmanager
+def _quick_imports() -> Iterator[None]:
+    """Import without pauses, and let Ctrl-C end the process without a traceback.
+
+    Lightning's imports make 750,000 objects that stay to the end. Garbage collection would walk through them again and
+    again, now and at the exit: two of six seconds.
+    """
+    gc.disable()
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
+        gc.freeze()
+        gc.enable()
