@@ -47,7 +47,7 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def tile(images: Tensor, columns: int) -> Tensor:
-    """Lay uint8 images (N, C, H, W) out in rows, with two black pixels between them: (C, height, width)."""
+    """Arrange uint8 images (N, C, H, W) in rows with gaps of two black pixels: (C, height, width)."""
     gap = 2
     rows = math.ceil(len(images) / columns)
     channels, height, width = images.shape[1:]
@@ -59,10 +59,11 @@ def tile(images: Tensor, columns: int) -> Tensor:
     return grid
 
 
-def png(image: Tensor) -> bytes:
-    """Return a uint8 image (1 or 3, H, W) as the content of a PNG file."""
+def encoded(image: Tensor, kind: str = "png") -> bytes:
+    """Return a uint8 image (1 or 3, H, W) as the content of a file: "png", or "webp" without loss."""
     from PIL import Image  # not needed before the first picture
 
     file = io.BytesIO()
-    Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()).save(file, "png")
+    settings = {"lossless": True} if kind == "webp" else {}
+    Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()).save(file, kind, **settings)
     return file.getvalue()

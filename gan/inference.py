@@ -89,7 +89,15 @@ class GenerativeModule(TrainingModule):
             )
         return images
 
-    def sample(self, n: int, labels: Labels | None = None, *, seed: int | None = None, start: int = 0) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        labels: Labels | None = None,
+        *,
+        seed: int | None = None,
+        start: int = 0,
+        truncation: float | None = None,
+    ) -> Tensor:
         """Return samples `start` to `start + n` of an endless stream.
 
         Args:
@@ -97,6 +105,7 @@ class GenerativeModule(TrainingModule):
             labels: Their n labels, as a tensor or list, for a conditional generator; None draws them uniformly.
             seed: Seed of the stream; None takes the run's own seed.
             start: Index of the first sample. Sample i depends on the seed and i alone, not on n or start.
+            truncation: Entries of z beyond it are drawn again, see `gan.latents.sample_inputs`; None keeps all.
 
         Returns:
             uint8 images (n, C, H, W) in [0, 255], on the module's device.
@@ -107,7 +116,8 @@ class GenerativeModule(TrainingModule):
         """
         if labels is not None and not self.conditional:
             raise ValueError("labels were given, but the generator is not conditional")
-        z, y = sample_inputs(self.generator, n, seed=self.seed if seed is None else seed, start=start, labels=labels)
+        seed = self.seed if seed is None else seed
+        z, y = sample_inputs(self.generator, n, seed=seed, start=start, labels=labels, truncation=truncation)
         batches = zip(z.split(SAMPLE_BLOCK), y.split(SAMPLE_BLOCK), strict=True)
         images = [to_uint8(self.generate(z_block, y_block)) for z_block, y_block in batches]
         return torch.cat(images)

@@ -25,6 +25,7 @@ class Stream(IntEnum):
     SAMPLE_LABELS = 6  # y of such samples; position as SAMPLES
     NETWORKS = 7  # torch's own generators, used by dropout; position: (generator step, process)
     AUGMENT = 8  # augmentation of what the discriminator sees; position as NOISE
+    TRUNCATION = 9  # z of samples, drawn again where it was beyond the truncation; position: (block of samples, try)
     SUBSET = 10  # the images of a subset of the training data; position: (class,)
     MIXTURE = 11  # where mixture norm looks for its components, and starts them; position: ()
 

@@ -7,10 +7,8 @@ from gan.callbacks.evaluation import Evaluation
 from gan.callbacks.interruption import Interruption
 from gan.callbacks.monitor import Monitor
 from gan.callbacks.operator_norms import OperatorNorms
-from gan.callbacks.pictures import Pictures
 from gan.callbacks.progress import Progress
 from gan.callbacks.sample_grid import SampleGrid
-from gan.callbacks.sample_writer import SampleWriter
 
 __all__ = [
     "EMA",
@@ -21,8 +19,6 @@ __all__ = [
     "Interruption",
     "Monitor",
     "OperatorNorms",
-    "Pictures",
     "Progress",
     "SampleGrid",
-    "SampleWriter",
 ]

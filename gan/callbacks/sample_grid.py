@@ -1,6 +1,5 @@
 """Grids of samples from fixed noise, which show the progress of the generator."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,13 +10,13 @@ from torch import Tensor
 
 from gan.checks import check_at_least
 from gan.data import ImageData
-from gan.images import png, tile
+from gan.images import tile
 from gan.module import GAN
 from gan.networks import Generator
 from gan.randomness import Stream, rng
-from gan.runs.files import write_atomically
 from gan.runs.folder import SAMPLES
 from gan.runs.logger import run_folder
+from gan.sampling.pictures import write_picture
 
 
 class SampleGrid(Callback):
@@ -55,7 +54,7 @@ class SampleGrid(Callback):
         if (run := run_folder(trainer)) is None:
             return
         image = grid(pl_module, self.rows, self.columns)
-        write_png(run / SAMPLES / f"step_{trainer.global_step:08d}.png", image)
+        write_picture(run / SAMPLES / f"step_{trainer.global_step:08d}.png", image)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("samples", image, trainer.global_step)
@@ -67,7 +66,7 @@ class SampleGrid(Callback):
         if run is None or not isinstance(data, ImageData) or (path := run / SAMPLES / "real.png").exists():
             return
         image = real_grid(data, pl_module, self.rows, self.columns)
-        write_png(path, image)
+        write_picture(path, image)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("real", image, trainer.global_step)
@@ -94,12 +93,6 @@ def grid(module: GAN, rows: int, columns: int, seed: int | None = None) -> Tenso
     """Return the first samples of a stream as one image (C, height, width); columns are classes if there are any."""
     labels = _class_columns(module.generator, rows, columns) if module.conditional else None
     return tile(module.sample(rows * columns, labels, seed=seed).cpu(), columns)
-
-
-def write_png(path: Path, image: Tensor) -> None:
-    """Write a uint8 image (1 or 3, H, W) to a PNG file atomically."""
-    content = png(image)
-    write_atomically(path, lambda file: file.write(content))
 
 
 def _class_columns(generator: Generator, rows: int, columns: int) -> Tensor:

@@ -13,7 +13,7 @@ from gan.data.files import count_by_suffix
 from gan.data.folder import ImageTree
 from gan.data.pool import run_all
 from gan.data.words import some
-from gan.images import png, size_text, tile
+from gan.images import encoded, size_text, tile
 from gan.runs.files import write_atomically
 
 SHEET = 64  # images on the sheet
@@ -87,7 +87,7 @@ def write_sheet(tree: ImageTree, frame: Frame, path: Path) -> None:
         except DamagedError:
             continue
     if images:
-        content = png(tile(torch.stack(images), columns=8))
+        content = encoded(tile(torch.stack(images), columns=8))
         write_atomically(path, lambda file: file.write(content))
 
 

@@ -15,7 +15,7 @@ from gan.data.labels import LABELS_FILE
 from gan.data.pool import run_all
 from gan.data.sources import FileSource
 from gan.data.words import some
-from gan.images import png
+from gan.images import encoded
 from gan.runs.files import write_atomically
 
 PART = 200  # images that are converted, and kept if the conversion is interrupted, at a time
@@ -104,7 +104,7 @@ def _convert_part(common: tuple[dict[str, FileSource], Path], job: tuple[str, in
         with zipfile.ZipFile(file, "w") as archive:
             for index in indices:
                 try:
-                    archive.writestr(str(index), png(source[index]))
+                    archive.writestr(str(index), encoded(source[index]))
                 except DamagedError as error:
                     faults.append(str(error))
             archive.writestr(_FAULTS, json.dumps(faults))

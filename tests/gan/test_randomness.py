@@ -16,6 +16,7 @@ DRAWN = [
     (Stream.SAMPLE_LABELS, 6, [721, 70, 823, 808]),
     (Stream.NETWORKS, 7, [237, 290, 691, 10]),
     (Stream.AUGMENT, 8, [666, 702, 200, 243]),
+    (Stream.TRUNCATION, 9, [95, 754, 29, 418]),
     (Stream.SUBSET, 10, [203, 991, 285, 833]),
     (Stream.MIXTURE, 11, [288, 830, 98, 411]),
 ]

@@ -1,10 +1,7 @@
 import numpy as np
-import torch
-from PIL import Image
-from pytorch_lightning import Trainer
-from small_trainings import small_gan, small_networks
+import pytest
+from small_trainings import small_networks
 
-from gan.callbacks import SampleWriter
 from gan.latents import sample_inputs
 
 
@@ -17,12 +14,18 @@ def test_a_sample_is_made_from_what_its_place_in_a_block_says():
     assert np.array_equal(y, np.concatenate(labels)[60:130])
 
 
-def test_an_image_that_is_written_does_not_depend_on_how_many_are(tmp_path, monkeypatch):
-    """Kernels may round differently in a batch of another size. Here a pixel is the size of the batch."""
-    module = small_gan()
-    monkeypatch.setattr(module, "generate", lambda z, y: torch.full((len(z), 1, 32, 32), len(z) / 127.5 - 1))
-    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    for count in (3, 70):
-        SampleWriter(str(tmp_path / str(count)), num_samples=count).on_predict_epoch_end(trainer, module)
-        written = [Image.open(path).getpixel((0, 0)) for path in (tmp_path / str(count)).iterdir()]
-        assert written == [64] * count
+def test_truncation_redraws_what_is_beyond_and_keeps_the_rest():
+    generator, _ = small_networks("dcgan")
+    plain, _ = sample_inputs(generator, 70, seed=7)
+    cut, _ = sample_inputs(generator, 70, seed=7, truncation=0.7)
+    assert cut.abs().max() <= 0.7
+    inside = plain.abs() <= 0.7
+    assert np.array_equal(cut[inside], plain[inside])
+    again, _ = sample_inputs(generator, 3, seed=7, start=65, truncation=0.7)
+    assert np.array_equal(again, cut[65:68]), "by position"
+    second = np.random.default_rng((7, 8, 0, 0)).standard_normal((64, 8), dtype=np.float32)
+    taken = ~inside[:64].numpy() & (np.abs(second) <= 0.7)
+    assert np.array_equal(cut[:64].numpy()[taken], second[taken])
+    for wrong in 0, -1, float("nan"):
+        with pytest.raises(ValueError, match=r"truncation must be at least 0\.01"):
+            sample_inputs(generator, 1, seed=0, truncation=wrong)

@@ -1,0 +1,1 @@
+"""What is made from a trained generator: images, grids, interpolations, latent walks."""
