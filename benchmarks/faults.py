@@ -51,7 +51,7 @@ metrics:
   class_path: gan.callbacks.Evaluation
   init_args: {{features: gan.metrics.DigitsClassifier, num_samples: 70, every_n_steps: 20, batch_size: 20}}
 """
-TIMED = "images_per_second", "evaluation_seconds", "evaluation_share"
+TIMED = "images_per_second", "peak_memory_gib", "evaluation_seconds", "evaluation_share"
 
 
 def forked(function: Callable[[], None], kill_after: float | None = None) -> int:

@@ -1,5 +1,7 @@
 """What one watches while a GAN trains."""
 
+import resource
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -13,10 +15,12 @@ from gan.training.module import TrainingModule
 
 
 class Monitor(Callback):
-    """Logs losses, logits, learning rates and speed every n generator steps.
+    """Logs losses, logits, learning rates, speed and memory every n generator steps.
 
-    `loss/...` and `logits/...` are those of the last updates, averaged over the processes; `images_per_second` counts
-    real images, of all processes, and all the time since the last line, be it an evaluation's.
+    `loss/...` and `logits/...` are those of the last updates, averaged over the processes. `images_per_second` counts
+    the real images of all processes, and all the time since the last line, that of an evaluation included.
+    `peak_memory_gib` is the most that the first process has held so far: memory that torch allocated on a GPU, the
+    resident memory of the whole process on a CPU.
 
     Args:
         every_n_steps: Generator steps between two lines.
@@ -41,7 +45,14 @@ class Monitor(Callback):
         now = time.perf_counter()
         rates = {f"learning_rate/{name}": rate for name, rate in pl_module.learning_rates().items()}
         speed = self._images / (now - self._since)
-        pl_module.publish({**_averaged(trainer, outputs), **rates, "images_per_second": speed})
+        pl_module.publish(
+            {
+                **_averaged(trainer, outputs),
+                **rates,
+                "images_per_second": speed,
+                "peak_memory_gib": _peak_memory(pl_module.device),
+            }
+        )
         self._since, self._images = now, 0
 
 
@@ -50,3 +61,10 @@ def _averaged(trainer: Trainer, scalars: Mapping[str, Tensor]) -> dict[str, floa
     means = trainer.strategy.reduce(stacked, reduce_op="mean")
     assert isinstance(means, Tensor)
     return dict(zip(scalars, means.tolist(), strict=True))
+
+
+def _peak_memory(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

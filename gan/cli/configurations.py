@@ -10,9 +10,9 @@ from gan.runs.folder import CONFIG
 _OPTION = "--config"
 
 
-def shipped() -> dict[str, Path]:
-    """Return the configurations that come with the package, by name: `quickstart`, `cifar10/dcgan`, ..."""
-    root = _folder()
+def shipped(kind: str = "configs") -> dict[str, Path]:
+    """Return the configurations (or "studies") of the package, by name: `quickstart`, `cifar10/dcgan`, ..."""
+    root = _folder(kind)
     return {str(path.relative_to(root).with_suffix("")): path for path in sorted(root.rglob("*.yaml"))}
 
 
@@ -22,15 +22,28 @@ def find_configuration(name: str) -> Path:
     Raises:
         ValueError: if there is neither.
     """
+    return _find("configs", name, "--config: no file {}, and no configuration of that name among {}")
+
+
+def find_study(name: str) -> Path:
+    """Return the file of a study: a path, or a shipped study by its name.
+
+    Raises:
+        ValueError: if there is neither.
+    """
+    return _find("studies", name, "no file {}, and no study of that name among {}")
+
+
+def _find(kind: str, name: str, message: str) -> Path:
     if Path(name).expanduser().exists():
-        return Path(name)
-    known = shipped()
-    short = name.removeprefix("configs/").removesuffix(".yaml")
+        return Path(name).expanduser()
+    known = shipped(kind)
+    short = name.removeprefix(f"{kind}/").removesuffix(".yaml")
     if short in known:
         return known[short]
     nearest = difflib.get_close_matches(short, known, n=1)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
-    raise ValueError(f"--config: no file {name}, and no configuration of that name among {', '.join(known)}{hint}")
+    raise ValueError(message.format(name, ", ".join(known)) + hint)
 
 
 def with_configurations(arguments: Sequence[str]) -> list[str]:
@@ -83,8 +96,8 @@ def _configuration_of(run_or_checkpoint: str) -> Path:
     raise ValueError(f"{run_or_checkpoint} lies in no run's folder with a {CONFIG}: give its configuration by --config")
 
 
-def _folder() -> Path:
+def _folder(kind: str) -> Path:
     """Return where the configurations lie: inside the installed package, or beside it in a checkout."""
     package = Path(gan.__file__).parent
-    installed = package / "configs"
-    return installed if installed.is_dir() else package.parent / "configs"
+    installed = package / kind
+    return installed if installed.is_dir() else package.parent / kind

@@ -146,7 +146,7 @@ class _Sampling:
     def _write_images(self) -> int:
         count = len(self.given.seeds or ()) or self.given.num or SAMPLE_BLOCK
         written = 0
-        classes: list[int | None] = [*(self.labels or [None])]  # None: as the stream has it
+        classes: list[int | None] = list(self.labels) if self.labels else [None]  # None: as the stream has it
         with writing(self.out) as write:
             for label in classes:
                 for start in range(0, count, SAMPLE_BLOCK):

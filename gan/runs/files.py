@@ -7,8 +7,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import torch
-
 _UNFINISHED = ".tmp"
 
 
@@ -48,6 +46,8 @@ def save_tensors(content: dict[str, Any], file: Any) -> None:
     Raises:
         OSError: if it cannot be written, as on a full disk. torch's writer hides that error behind a RuntimeError.
     """
+    import torch  # what reads runs without loading any needs none
+
     try:
         torch.save(content, file)
     except RuntimeError as error:

@@ -79,7 +79,7 @@ def whole_lines(path: Path) -> list[str]:
 
 def values(run: Path) -> list[dict]:
     """Return the metric lines, but for what is a matter of time."""
-    timed = "images_per_second", "evaluation_seconds", "evaluation_share"
+    timed = "images_per_second", "peak_memory_gib", "evaluation_seconds", "evaluation_share"
     parsed = [json.loads(line) for line in whole_lines(run / "metrics.jsonl")]
     return [{name: value for name, value in line.items() if name not in timed} for line in parsed]
 

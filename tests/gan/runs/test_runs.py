@@ -49,6 +49,9 @@ class Killer(Callback):
             raise InterruptedError
 
 
+MEASURED = "images_per_second", "peak_memory_gib"  # of the machine, not of the run
+
+
 def callbacks(every_n_steps: int = 2) -> list[Callback]:
     return [
         EMA(half_life_images=1000),
@@ -74,7 +77,7 @@ def train(root: Path, steps: int, extra: list[Callback] | None = None, resume: b
 
 def lines(run: Path) -> list[dict]:
     parsed = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "images_per_second"} for line in parsed]
+    return [{k: v for k, v in line.items() if k not in MEASURED} for line in parsed]
 
 
 def assert_same(a, b, path=""):
@@ -143,7 +146,7 @@ def test_processes_forget_different_things(tmp_path):
 
 def logged(run: Path) -> dict[str, list[tuple[int, float]]]:
     events = EventAccumulator(str(run)).Reload()
-    tags = [tag for tag in events.Tags()["scalars"] if tag != "images_per_second"]
+    tags = [tag for tag in events.Tags()["scalars"] if tag not in MEASURED]
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
 

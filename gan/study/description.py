@@ -1,0 +1,209 @@
+"""What a study's file says: a grid over a base configuration."""
+
+import difflib
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_KEYS = "study", "config", "root", "set", "grid", "seeds", "tuning"
+_TUNING_KEYS = "seed", "metric", "settings"
+_NAME = re.compile(r"[\w.+-]+")
+Values = dict[str, Any]  # keys of a configuration, as on the command line, and their values
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study.
+
+    Attributes:
+        experiment: `<study>/<cell>-seed<k>`, or `<study>/tuning/<cell>-<setting>-seed<k>`.
+        values: What it sets over the base configuration, the seed included.
+    """
+
+    experiment: str
+    values: Values
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Settings of which every cell of the grid gets the best, chosen on a seed that no result is reported of.
+
+    Attributes:
+        seed: The seed.
+        metric: The score that chooses, at the last evaluation.
+        settings: The settings by name.
+    """
+
+    seed: int
+    metric: str
+    settings: dict[str, Values]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study.
+
+    Attributes:
+        name: Its name: the folder of its runs, below `root`.
+        root: Folder of all experiments.
+        configs: Base configurations, shipped ones by name.
+        common: What all cells set.
+        cells: The points of the grid by name.
+        seeds: Each point is run with each of them.
+        tuning: How settings are chosen first; None: there are none to choose.
+    """
+
+    name: str
+    root: str
+    configs: list[str]
+    common: Values
+    cells: dict[str, Values]
+    seeds: list[int]
+    tuning: Tuning | None = None
+    file: Path = field(default=Path(), compare=False)
+
+    def tuning_cells(self, name: str) -> dict[str, Cell]:
+        """Return the runs that choose the setting of a point of the grid, by setting."""
+        if self.tuning is None:
+            return {}
+        return {
+            setting: self._cell(f"{self.name}/tuning/{name}-{setting}", name, self.tuning.seed, values)
+            for setting, values in self.tuning.settings.items()
+        }
+
+    def reported_cells(self, name: str, setting: str | None = None) -> list[Cell]:
+        """Return the runs of a point of the grid, one a seed, with the setting that was chosen for it."""
+        chosen = self.tuning.settings[setting] if self.tuning and setting else {}
+        return [self._cell(f"{self.name}/{name}", name, seed, chosen) for seed in self.seeds]
+
+    def all_cells(self) -> Iterator[Cell]:
+        """Return every run that may become necessary."""
+        for name in self.cells:
+            yield from self.tuning_cells(name).values()
+            for setting in self.tuning.settings if self.tuning else [None]:
+                yield from self.reported_cells(name, setting)
+
+    def _cell(self, experiment: str, name: str, seed: int, setting: Values) -> Cell:
+        values = {**self.common, **self.cells[name], **setting, "seed_everything": seed}
+        return Cell(f"{experiment}-seed{seed}", values)
+
+
+def read_study(path: Path) -> Study:
+    """Read a study's file.
+
+    Raises:
+        ValueError: if it says something that cannot be meant; the message begins with the file.
+        OSError: if it cannot be read.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeError) as error:
+        raise ValueError(f"{path} is no YAML: {error}") from None
+    try:
+        return _study(content, path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _study(content: Any, path: Path) -> Study:
+    _check_keys("", content, _KEYS)
+    if missing := [key for key in ("config", "grid", "seeds") if key not in content]:
+        raise ValueError(f"{', '.join(missing)} missing")
+    configs = content["config"] if isinstance(content["config"], list) else [content["config"]]
+    name = content.get("study", path.stem)
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"study must be a name of letters, digits, _ . + -, got {name!r}")
+    return Study(
+        name=name,
+        root=str(content.get("root", "runs")),
+        configs=[str(config) for config in configs],
+        common=_values("set", content.get("set") or {}),
+        cells=_grid(content["grid"]),
+        seeds=_seeds(content["seeds"]),
+        tuning=_tuning(content["tuning"], content["seeds"]) if "tuning" in content else None,
+        file=path,
+    )
+
+
+def _grid(grid: Any) -> dict[str, Values]:
+    """Return the points of the grid: the product of its axes."""
+    if not isinstance(grid, dict) or not grid:
+        raise ValueError("grid must be a mapping of axes")
+    axes = [_axis(str(name), points) for name, points in grid.items()]
+    cells: dict[str, Values] = {}
+    for points in itertools.product(*(axis.items() for axis in axes)):
+        name = "-".join(label for label, _ in points)
+        values: Values = {}
+        for (_, point), axis in zip(points, grid, strict=True):
+            if twice := values.keys() & point.keys():
+                raise ValueError(f"grid.{axis}: {', '.join(sorted(twice))} is set by another axis too")
+            values |= point
+        if name in cells or values in cells.values():
+            other = name if name in cells else next(each for each in cells if cells[each] == values)
+            raise ValueError(f"the cell {name} stands twice" + ("" if other == name else f", also as {other}"))
+        cells[name] = values
+    return cells
+
+
+def _axis(name: str, points: Any) -> dict[str, Values]:
+    """Return the points of an axis by label: given as a mapping, or as the values of the key that it is named by."""
+    if isinstance(points, list) and points:
+        labels = [_label(point) for point in points]
+        if twice := {label for label in labels if labels.count(label) > 1}:
+            raise ValueError(f"grid.{name}: {', '.join(sorted(twice))} stands twice")
+        return {label: {name: point} for label, point in zip(labels, points, strict=True)}
+    if not isinstance(points, dict) or not points:
+        raise ValueError(
+            f"grid.{name} must be a list of values of this key, or a mapping from labels to keys and values"
+        )
+    for label in points:
+        if not _NAME.fullmatch(str(label)):
+            raise ValueError(f"grid.{name}: a label is of letters, digits, _ . + -, got {label!r}")
+    return {str(label): _values(f"grid.{name}.{label}", values or {}) for label, values in points.items()}
+
+
+def _label(value: Any) -> str:
+    return re.sub(r"[^\w.+-]+", "_", str(value)).strip("_") or "none"
+
+
+def _values(where: str, values: Any) -> Values:
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ValueError(f"{where} must be a mapping from keys (model.loss, ...) to values, got {values!r}")
+    if ours := {"experiment", "seed_everything", "trainer.default_root_dir"} & values.keys():
+        raise ValueError(f"{where}: {', '.join(sorted(ours))} is for the study to set")
+    return values
+
+
+def _seeds(seeds: Any) -> list[int]:
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise ValueError(f"seeds must be a list of whole numbers, got {seeds!r}")
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds: one stands twice in {seeds}")
+    return seeds
+
+
+def _tuning(tuning: Any, seeds: Sequence[int]) -> Tuning:
+    _check_keys("tuning", tuning, _TUNING_KEYS)
+    if missing := [key for key in _TUNING_KEYS if key not in tuning]:
+        raise ValueError(f"tuning: {', '.join(missing)} missing")
+    seed, metric, settings = (tuning[key] for key in _TUNING_KEYS)
+    if type(seed) is not int or seed in seeds:
+        raise ValueError(f"tuning.seed must be a number that is not among seeds {seeds}, got {seed!r}")
+    return Tuning(seed, str(metric), _axis("settings", settings))
+
+
+def _check_keys(where: str, content: Any, known: Sequence[str]) -> None:
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{where or 'a study'} must be a mapping with the keys {', '.join(known)}")
+    for key in content:
+        if key not in known:
+            nearest = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            raise ValueError(
+                f"{f'{where}.' if where else ''}{key} is no key of a study; known are {', '.join(known)}{hint}"
+            )
