@@ -202,8 +202,8 @@ class CLI(LightningCLI):
         except ValueError as error:
             raise ValueError(f"--init_from {path}: {error}") from None
         _say_once(f"{len(taken.loaded)} tensors come from {path}")
-        if taken.misfits:
-            _say_once("not taken: " + "; ".join(taken.misfits))
+        for misfit in taken.misfits:
+            _say_once(f"  not taken, {misfit}")
 
     # What runs
 

@@ -85,7 +85,7 @@ def _plan(study: Study, given: argparse.Namespace) -> None:
 
 def _run(study: Study, given: argparse.Namespace) -> None:
     _check(study)
-    runner = Runner(study, given.jobs, lambda line: print(line, flush=True))
+    runner = Runner(study, given.jobs, lambda line: print(f"{line}\n", end="", flush=True))
     results: dict[str, Result] = {}
     while True:
         left = [cell for cell in necessary_cells(study) if not state_of(study, cell).over]

@@ -23,7 +23,10 @@ class Spread:
     def __str__(self) -> str:
         if self.count == 0:
             return ""
-        return f"{self.mean:.4g}" + (f" ± {self.deviation:.2g}" if self.count > 1 else "")
+        if not (math.isfinite(self.deviation) and self.deviation > 0):
+            return f"{self.mean:.4g}"
+        digits = max(0, 1 - math.floor(math.log10(self.deviation)))  # two digits of the deviation, and as far the mean
+        return f"{self.mean:.{digits}f} ± {self.deviation:.{digits}f}"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from gan.runs.records import Points
 # Okabe and Ito's colours, which colour-blind readers tell apart; further curves repeat them dashed
 COLORS = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5c00", "#000000"
 _WIDTH, _HEIGHT = 640, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 12, 36
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 12, 36
 _MOST_POINTS = 300
 
 
@@ -39,15 +39,18 @@ def dashes(number: int) -> str:
     return ("", "6 3", "2 3")[number // len(COLORS) % 3]
 
 
-def draw(title: str, curves: Sequence[Curve]) -> str:
+def draw(title: str, curves: Sequence[Curve], may_be_log: bool = False) -> str:
     """Return an SVG of thin lines for runs and thick ones for their means; empty if there are no points.
 
-    The scale is logarithmic if all values are positive and span more than a factor of 20.
+    Args:
+        title: What the picture is called for those who do not see it.
+        curves: The curves.
+        may_be_log: Let the scale be logarithmic if all values are positive and span more than a factor of 20.
     """
     points = [point for curve in curves for run in curve.runs for point in run if math.isfinite(point[1])]
     if not points:
         return ""
-    scale = _Scale(points)
+    scale = _Scale(points, may_be_log)
     parts = [*scale.grid()]
     for curve in curves:
         style = f'stroke="{color(curve.number)}" stroke-dasharray="{dashes(curve.number)}"'
@@ -61,10 +64,10 @@ def draw(title: str, curves: Sequence[Curve]) -> str:
 class _Scale:
     """Where a point lies in the picture."""
 
-    def __init__(self, points: Points) -> None:
+    def __init__(self, points: Points, may_be_log: bool) -> None:
         values = [value for _, value in points]
         low, high = min(values), max(values)
-        self.log = low > 0 and high / low > 20
+        self.log = may_be_log and low > 0 and high / low > 20
         self.low, self.high = (math.log10(low), math.log10(high)) if self.log else (low, high)
         if self.low == self.high:
             self.low, self.high = self.low - 0.5, self.high + 0.5

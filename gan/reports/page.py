@@ -102,7 +102,7 @@ def _charts(comparison: Comparison) -> Iterator[str]:
 
 def _chart(title: str, remark: str, groups: list[Group], points: Callable[[RunRecords], Points]) -> str:
     curves = [Curve(group.name, number, [points(run) for run in group.runs]) for number, group in enumerate(groups)]
-    drawing = draw(title, curves)
+    drawing = draw(title, curves, may_be_log=bool(remark))
     caption = f"<figcaption>{remark}</figcaption>" if remark else ""
     return f"<figure><h3>{escape(title)}</h3>{drawing}{caption}</figure>" if drawing else ""
 

@@ -12,7 +12,7 @@ class Taken:
 
     Attributes:
         loaded: Names of the tensors that were taken.
-        misfits: One line for each tensor that was not: missing on either side, or of another shape.
+        misfits: One line for each reason why others were not, with their names.
     """
 
     loaded: list[str]
@@ -33,17 +33,23 @@ def take_weights(module: nn.Module, state: Mapping[str, Tensor]) -> Taken:
     """
     given = {name: tensor for name, tensor in state.items() if not name.startswith("generator_ema.")}
     wanted = module.state_dict()
-    fitting = {name: given[name] for name in wanted if name in given and given[name].shape == wanted[name].shape}
+    shared = [name for name in wanted if name in given]
+    fitting = {name: given[name] for name in shared if given[name].shape == wanted[name].shape}
     if not fitting:
         raise ValueError("none of the checkpoint's weights fits these networks")
     module.load_state_dict(fitting, strict=False)
-    misfits = [_misfit(name, wanted, given) for name in {**wanted, **given} if name not in fitting]
-    return Taken(list(fitting), misfits)
+    shapes = [
+        f"{name} ({_shape(given[name])} in the checkpoint, {_shape(wanted[name])} here)"
+        for name in shared
+        if name not in fitting
+    ]
+    reasons = {
+        "of another shape": shapes,
+        "not in the checkpoint": [name for name in wanted if name not in given],
+        "only in the checkpoint": [name for name in given if name not in wanted],
+    }
+    return Taken(list(fitting), [f"{reason}: {', '.join(names)}" for reason, names in reasons.items() if names])
 
 
-def _misfit(name: str, wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
-    if name not in given:
-        return f"{name} is not in the checkpoint"
-    if name not in wanted:
-        return f"{name} is not in these networks"
-    return f"{name} is {tuple(given[name].shape)} in the checkpoint, {tuple(wanted[name].shape)} here"
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "scalar"

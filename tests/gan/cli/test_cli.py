@@ -603,3 +603,93 @@ def test_the_configuration_is_there_before_what_takes_long(train, monkeypatch):
     monkeypatch.setattr(SampleGrid, "on_train_start", look)
     train(*small("--trainer.max_steps=1"))
     assert there == [True]
+
+
+def test_resume_takes_the_configuration_of_the_run_and_its_folder(train, tmp_path):
+    """Wherever it was moved to, and in whichever folder the command is given."""
+    runs = train(*small("--trainer.max_steps=2"))
+    (tmp_path / "moved").mkdir()
+    shutil.move(runs / "quickstart" / "version_0", tmp_path / "moved")
+    run = tmp_path / "moved" / "version_0"
+    with pytest.warns(UserWarning, match="not the checkpoint's: trainer.max_steps was 2, is 4$"):
+        train("fit", "--resume", "moved/version_0", "--trainer.max_steps=4")
+    assert sorted(checkpoints(run)) == [2, 4]
+    assert json.loads((run / "outcome.json").read_text()) == {"status": "finished", "step": 4, "message": ""}
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert (config["resume"], config["init_from"], config["ckpt_path"]) == (None, None, None)
+    train(*small("--trainer.max_steps=4", "--experiment=unbroken"))
+    states = [torch.load(checkpoints(each)[4], weights_only=True) for each in (run, runs / "unbroken" / "version_0")]
+    assert all(torch.equal(a, b) for a, b in zip(*(s["state_dict"].values() for s in states), strict=True))
+
+
+def test_weights_alone_begin_a_new_run(train, capsys):
+    """What fits in shape is taken; the rest is named, and is as in a run of its own."""
+    runs = train(*small("--trainer.max_steps=3"))
+    old = torch.load(checkpoints(runs / "quickstart" / "version_0")[3], weights_only=True)["state_dict"]
+    capsys.readouterr()
+    wider = "--model.discriminator.width=6", "--model.discriminator_norms=[Spectral]"
+    train(*small("--trainer.max_steps=1", "--init_from=runs/quickstart/version_0", *wider, "--experiment=new"))
+    said = capsys.readouterr().out
+    new = torch.load(checkpoints(runs / "new" / "version_0")[0], weights_only=True)
+    assert (new["global_step"], new["optimizer_states"][0]["state"]) == (0, {})
+    assert all(torch.equal(new["state_dict"][name], old[name]) for name in old if name.startswith("generator."))
+    average = {name: new["state_dict"][f"generator_ema.{name.removeprefix('generator.')}"] for name in old
+               if name.startswith("generator.")}  # fmt: skip
+    assert all(torch.equal(tensor, old[name]) for name, tensor in average.items())
+    assert "the newest checkpoint of runs/quickstart/version_0 is " in said
+    assert "tensors come from runs/quickstart/version_0/checkpoints/step_00000003.ckpt" in said
+    assert "not in the checkpoint: discriminator." in said
+    assert "only in the checkpoint: discriminator." in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--resume=RUN", "--init_from=RUN"], "--resume and --init_from exclude each other: give one of them"),
+        (["--resume=RUN", "--ckpt_path=last"], "--resume and --ckpt_path exclude each other: give one of them"),
+        (["--resume=RUN/checkpoints/step_00000001.ckpt"], "--resume takes the folder of a run"),
+        (["--init_from=nowhere"], "nowhere is neither a checkpoint nor the folder of a run with checkpoints"),
+    ],
+)  # fmt: skip
+def test_ways_to_go_on_that_cannot_be_meant_are_one_line(train, capsys, arguments, message):
+    run = train(*small("--trainer.max_steps=1")) / "quickstart" / "version_0"
+    before = contents(run.parent)
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        train(*small("--trainer.max_steps=2", *(argument.replace("RUN", str(run)) for argument in arguments)))
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert contents(run.parent) == before
+
+
+def test_validate_needs_no_configuration_of_a_run(train, capsys):
+    metrics = ["--config", QUICKSTART, "--metrics.num_samples=70", "--metrics.every_n_steps=2"]
+    run = train("fit", *metrics, *SMALL, "--trainer.max_steps=2") / "quickstart" / "version_0"
+    line = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    capsys.readouterr()
+    train("validate", str(run))
+    assert f"fd_digits: {line['fd_digits']!r}" in capsys.readouterr().out
+
+
+def test_a_diverged_run_says_so_in_its_folder(train):
+    with pytest.raises(SystemExit):
+        train(*small("--trainer.max_steps=9", "--model.generator_optimizer.lr=1e30"))
+    outcome = json.loads(Path("runs/quickstart/version_0/outcome.json").read_text())
+    assert outcome["status"] == "diverged"
+    assert "generator" in outcome["message"]
+
+
+def test_moved_images_are_named(train, capsys, tmp_path):
+    (tmp_path / "images").mkdir()
+    for number in range(8):
+        Image.new("L", (32, 32)).save(tmp_path / "images" / f"{number}.png")
+    data = "--data=gan.data.Folder", "--data.root=images", "--data.image_size=32", "--data.channels=1"
+    train(*small("--trainer.max_steps=1", *data))
+    (tmp_path / "images").rename(tmp_path / "elsewhere")
+    with pytest.raises(SystemExit), pytest.warns(UserWarning, match="max_steps was 1, is 2"):
+        train("fit", "--resume", "runs/quickstart/version_0", "--trainer.max_steps=2")
+    assert "error: root 'images' does not exist" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="data.init_args.root was images, is elsewhere"):
+        train("fit", "--resume", "runs/quickstart/version_0", "--trainer.max_steps=2", "--data.root=elsewhere")
+    assert sorted(checkpoints(Path("runs/quickstart/version_0"))) == [1, 2]
