@@ -1,5 +1,6 @@
 """Callbacks. All of them count generator steps."""
 
+from gan.callbacks.announcement import Announcement
 from gan.callbacks.checkpoint import AtomicCheckpointIO, Checkpoint
 from gan.callbacks.collapse import Collapse
 from gan.callbacks.ema import EMA
@@ -12,6 +13,7 @@ from gan.callbacks.sample_grid import SampleGrid
 
 __all__ = [
     "EMA",
+    "Announcement",
     "AtomicCheckpointIO",
     "Checkpoint",
     "Collapse",

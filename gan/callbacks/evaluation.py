@@ -13,6 +13,7 @@ from torch import nn
 
 from gan.callbacks.collapse import Collapse
 from gan.callbacks.evaluation_plan import announcement, default_plan
+from gan.callbacks.wording import scores_in_words
 from gan.data import ImageData
 from gan.images import height_and_width
 from gan.metrics.evaluator import Evaluator, ReportProgress, StoppedError
@@ -181,10 +182,7 @@ class Evaluation(Callback):
         share = self._evaluating / (time.perf_counter() - self._training_since)
         cost = {"evaluation_seconds": seconds, "evaluation_share": share}
         module.publish({**values, **cost}, protocol.fields())
-        scores = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        _print(
-            trainer, f"step {trainer.global_step}: {scores}  ({seconds:.1f} s; evaluations: {share:.0%} of the time)"
-        )
+        _print(trainer, f"step {trainer.global_step}: {scores_in_words(values)}  ({seconds:.1f} s)")
         if self.collapse is not None and self.collapse.detect(values):
             _print(trainer, f"stopped at generator step {trainer.global_step}: {self.collapse}")
             trainer.should_stop = True

@@ -1,4 +1,4 @@
-"""The progress bar, and what is said when a run is over."""
+"""The progress bar."""
 
 import time
 from typing import Any
@@ -9,17 +9,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from gan.runs.logger import run_folder
-from gan.training.module import TrainingModule
-
 SECONDS_BETWEEN_UPDATES = 0.5
 
 
 class Progress(ProgressBar):
-    """Shows generator step, losses, images/s and time left; below it the progress of an evaluation.
-
-    When the training is over it says where the run lies, its last metrics, and how to open TensorBoard.
-    """
+    """Shows generator step, losses, images/s and time left; below it the progress of an evaluation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +21,6 @@ class Progress(ProgressBar):
         self._bar: RichProgress | None = None
         self._evaluation: TaskID | None = None
         self._enabled = True
-        self._trained = False
 
     def disable(self) -> None:
         """Show nothing from now on (Lightning calls this on all processes but the first)."""
@@ -45,7 +38,6 @@ class Progress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar."""
         self._start()
-        self._trained = True
         self._training = self._add("training", trainer.max_steps, trainer.global_step)
         self._since, self._images = time.perf_counter(), 0
 
@@ -76,15 +68,8 @@ class Progress(ProgressBar):
             self._evaluation = None
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Close the bar and sum up, if there was anything to train."""
+        """Close the bar."""
         self._stop()
-        if (run := run_folder(trainer)) is None or not self._trained:
-            return
-        self.print(f"\nGenerator step {trainer.global_step} of {trainer.max_steps}. The run is in {run}")
-        for name, value in sorted(trainer.callback_metrics.items()):
-            if "operator_norm" not in name:
-                self.print(f"  {name} = {float(value):.4g}{_of_step(trainer, pl_module, name)}")
-        self.print(f"Look at it with: tensorboard --logdir {run.parent}")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Close the bar, whatever happened."""
@@ -115,10 +100,3 @@ class Progress(ProgressBar):
 
     def _add(self, description: str, total: int, completed: int = 0) -> Any:
         return self._bar.add_task(description, total=total, completed=completed, values="") if self._bar else None
-
-
-def _of_step(trainer: Trainer, module: LightningModule, name: str) -> str:
-    """Say of which step a value is, if it is not of the last one."""
-    assert isinstance(module, TrainingModule)
-    step = module.published_at.get(name, trainer.global_step)
-    return "" if step == trainer.global_step else f" (step {step})"

@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
-from gan.callbacks import AtomicCheckpointIO, Evaluation, Interruption, Progress
+from gan.callbacks import Announcement, AtomicCheckpointIO, Evaluation, Interruption, Progress
 from gan.cli.machine import chosen_accelerator, fastest_precision, needs_several_processes
 from gan.cli.parser import Parser
 from gan.cli.save_config import SaveConfig
@@ -180,11 +180,13 @@ class CLI(LightningCLI):
         return trainer
 
     def _callbacks(self, config: Any, configured: list[Callback]) -> list[Callback]:
-        """Return the callbacks that show and score."""
+        """Return the callbacks that show, say and score."""
         callbacks: list[Callback] = []
         others = any(isinstance(each, ProgressBar) for each in configured)
         if config.trainer.enable_progress_bar is not False and not others:
             callbacks.append(Progress())
+        if self.subcommand == "fit":
+            callbacks.append(Announcement())
         if config.metrics is not None:
             callbacks.append(config.metrics)
         return callbacks

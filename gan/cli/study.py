@@ -8,13 +8,13 @@ from gan.cli.arguments import Arguments, mistakes_in_one_line, positive
 from gan.cli.compare import add_outputs, report
 from gan.cli.configurations import find_study
 from gan.reports.comparison import compare
+from gan.runs.commands import command
 from gan.runs.folder import versions
 from gan.study.description import Study, read_study
 from gan.study.progress import (
     arguments_of,
     check_unchanged,
     chosen_setting,
-    command_line,
     folder_of,
     necessary_cells,
     state_of,
@@ -77,7 +77,7 @@ def _plan(study: Study, given: argparse.Namespace) -> None:
     cells = list(necessary_cells(study))
     left = [cell for cell in cells if given.all or not state_of(study, cell).over]
     for cell in left:
-        print(command_line(arguments_of(study, cell)))
+        print(command(*arguments_of(study, cell)))
     print(f"# {len(left)} of {len(cells)} cells", file=sys.stderr)
     if len(cells) < _total(study):
         print("# plan again when these are over: the others need the settings that they choose", file=sys.stderr)
@@ -95,7 +95,7 @@ def _run(study: Study, given: argparse.Namespace) -> None:
         results |= {result.cell.experiment: result for result in runner.run(left)}
     failed = [result for result in results.values() if result.failure is not None]
     over = sum(state_of(study, cell).over for cell in necessary_cells(study))
-    print(f"{over} of {_total(study)} cells are over; look at them with: gan study {study.file} report")
+    print(f"{over} of {_total(study)} cells are over; look at them with: {command('study', study.file, 'report')}")
     if failed:
         print(
             f"error: {len(failed)} cells are not over:",
@@ -116,7 +116,7 @@ def _report(study: Study, given: argparse.Namespace) -> None:
             folders += [folder_of(study, cell) for cell in study.reported_cells(name, setting)]
     runs = [found[max(found)] for folder in folders if (found := versions(folder))]
     if not runs:
-        raise ValueError(f"no cell of {study.name} has begun: gan study {study.file} run")
+        raise ValueError(f"no cell of {study.name} has begun: {command('study', study.file, 'run')}")
     if len(runs) < len(folders):
         print(f"{len(folders) - len(runs)} of {len(folders)} cells have not begun")
     report(compare(runs), given, f"Study {study.name}")

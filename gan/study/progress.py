@@ -2,8 +2,6 @@
 
 import json
 import math
-import shlex
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,19 +56,6 @@ def arguments_of(study: Study, cell: Cell) -> list[str]:
     configs = [argument for config in study.configs for argument in ("--config", config)]
     place = [f"--experiment={cell.experiment}", f"--trainer.default_root_dir={study.root}"]
     return ["fit", *configs, *place, *_assigned(cell)]
-
-
-def command_line(arguments: list[str]) -> str:
-    """Return a line for a shell."""
-    return shlex.join([*program(), *arguments])
-
-
-def program() -> list[str]:
-    """Return how the command was called: `gan`, `python -m gan` or `python train.py`."""
-    name = Path(sys.argv[0]).name
-    if name == "gan":
-        return ["gan"]
-    return ["python", "train.py"] if name == "train.py" else ["python", "-m", "gan"]
 
 
 def necessary_cells(study: Study) -> Iterator[Cell]:

@@ -421,13 +421,27 @@ def test_a_run_keeps_its_folder_whatever_else_logs(train):
     assert not checkpoints(runs / "quickstart" / "version_1")
 
 
-def test_the_summary_says_of_which_step_a_value_is(train, capsys):
-    monitor = "[{class_path: gan.callbacks.Monitor, init_args: {every_n_steps: 2}}]"
-    shown = ["--trainer.enable_progress_bar=true", f"--trainer.callbacks={monitor}", "--metrics.num_samples=70"]
+def test_start_and_end_say_what_one_needs(train, capsys):
+    monitor = "[{class_path: gan.callbacks.Monitor, init_args: {every_n_steps: 2}}, gan.callbacks.Checkpoint]"
+    shown = [f"--trainer.callbacks={monitor}", "--metrics.num_samples=70"]
     train("fit", "--config", QUICKSTART, *SMALL, *shown, "--trainer.max_steps=3")
     out = capsys.readouterr().out
-    assert re.search(r"  loss/generator = \S+ \(step 2\)\n", out)
-    assert re.search(r"  fd_digits = \S+\n", out), "evaluated after the last step"
+    networks = (
+        r"training DCGANGenerator \(Batch; \S+ M parameters\) against DCGANDiscriminator \(Conv; \S+ M parameters\)"
+    )
+    assert re.search(networks + ", Hinge loss\n", out)
+    assert "3 steps of 8 images 32x32x1, labels not used: 0.0134 passes over 1,797\n" in out  # 3 * 8 / 1797
+    assert "the run is in runs/quickstart/version_0; watch it with: tensorboard --logdir runs/quickstart\n" in out
+    assert re.search(r"step 3: fd_digits \S+  is_digits \S+( ± \S+)?  \(\S+ s\)\n", out)
+    end = out[out.index("finished at generator step 3 after ") :].splitlines()
+    assert re.fullmatch(r"scores: fd_digits \S+  is_digits \S+( ± \S+)? \(step 3\)", end[1])
+    assert end[2:] == [
+        "next:",
+        "  python train.py fit --resume runs/quickstart/version_0 --trainer.max_steps 6",
+        "  python train.py sample runs/quickstart/version_0",
+        "  python train.py compare runs/quickstart",
+        "  tensorboard --logdir runs/quickstart",
+    ]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

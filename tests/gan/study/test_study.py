@@ -154,7 +154,8 @@ def test_the_plan_is_what_is_not_over(study, capsys, monkeypatch):
     assert captured.err == "# 7 of 8 cells\n"
 
 
-def test_an_unknown_study_names_the_shipped_ones(study, capsys):
+def test_an_unknown_study_names_the_shipped_ones(study, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["gan"])
     with pytest.raises(SystemExit):
         main(["study", "nroms_digits", "plan"])
     assert "among norms_digits; did you mean norms_digits?" in capsys.readouterr().err

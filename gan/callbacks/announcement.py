@@ -1,0 +1,118 @@
+"""What is said when a training starts and ends."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import nn
+
+from gan.callbacks.wording import duration, scores_in_words
+from gan.module import GAN
+from gan.runs.commands import command
+from gan.runs.folder import SAMPLES, checkpoints
+from gan.runs.logger import run_folder
+
+_SECONDS_TO_MEASURE = 10.0
+
+
+class Announcement(Callback):
+    """Says at the start what is trained on what, soon how long it takes, and at the end what to do with the run."""
+
+    def __init__(self) -> None:
+        self._trained = False
+        self._steps, self._seconds = 0, 0.0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what is trained on what."""
+        assert isinstance(pl_module, GAN)
+        self._trained = False
+        self._steps, self._seconds = 0, 0.0
+        _say(trainer, _networks(pl_module))
+        _say(trainer, _amount(trainer, pl_module))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say where the run is, now that there is one."""
+        self._trained = True
+        self._since = time.perf_counter()
+        if (run := run_folder(trainer)) is not None:
+            _say(trainer, f"the run is in {run}; watch it with: tensorboard --logdir {run.parent}")
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Start the clock of a step: evaluations and checkpoints are not to count."""
+        self._began = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Say once how long the training will take."""
+        before, now = self._seconds, time.perf_counter()
+        self._steps += 1
+        if self._steps > 1:  # the first one is slower
+            self._seconds += now - self._began
+        if before < _SECONDS_TO_MEASURE <= self._seconds:
+            speed = (self._steps - 1) / self._seconds
+            left = (trainer.max_steps - trainer.global_step) / speed
+            _say(trainer, f"about {duration(left)} to go at {speed:.2g} steps/s, evaluations not included")
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say how far the training came, and what to do next."""
+        assert isinstance(pl_module, GAN)
+        if self._trained:
+            _say(trainer, "\n".join(["", *self._end(trainer, pl_module)]))
+
+    def _end(self, trainer: Trainer, module: GAN) -> list[str]:
+        over = trainer.global_step >= trainer.max_steps
+        after = duration(time.perf_counter() - self._since)
+        lines = [f"{'finished' if over else 'stopped'} at generator step {trainer.global_step} after {after}"]
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if scores := scores_in_words(values):
+            step = max(module.published_at[name] for name in values if scores_in_words({name: values[name]}))
+            lines.append(f"scores: {scores} (step {step})")
+        if (run := run_folder(trainer)) is None:
+            return lines
+        if grid := max(Path(run, SAMPLES).glob("step_*.png"), default=None):
+            lines.append(f"samples: {grid}")
+        return [*lines, *_next(run, trainer.max_steps, over)]
+
+
+def _next(run: Path, max_steps: int, over: bool) -> list[str]:
+    lines = [f"  {command('compare', run.parent)}", f"  tensorboard --logdir {run.parent}"]
+    if checkpoints(run):
+        longer = ["--trainer.max_steps", 2 * max_steps] if over else []
+        lines = [f"  {command('fit', '--resume', run, *longer)}", f"  {command('sample', run)}", *lines]
+    return ["next:", *lines]
+
+
+def _networks(module: GAN) -> str:
+    described = module.description
+    parts = []
+    for name, network in ("generator", module.generator), ("discriminator", module.discriminator):
+        kind = _short(described[name]["class_path"])
+        norms = ", ".join(_short(norm["class_path"]) for norm in described[f"{name}_norms"]) or "no norm"
+        parts.append(f"{kind} ({norms}; {_millions(network)} parameters)")
+    return f"training {parts[0]} against {parts[1]}, {_short(described['loss']['class_path'])} loss"
+
+
+def _amount(trainer: Trainer, module: GAN) -> str:
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    images, batch = data.num_images("train"), int(data.batch_size)
+    passes = trainer.max_steps * batch * module.discriminator_steps / images
+    labels = f", labels {'used' if module.conditional else 'not used'}" if data.num_classes > 1 else ""
+    updates = f"{module.discriminator_steps} x " if module.discriminator_steps > 1 else ""
+    size = f"{data.image_size}x{data.image_size}x{data.channels}"
+    return f"{trainer.max_steps:,} steps of {updates}{batch} images {size}{labels}: {passes:.3g} passes over {images:,}"
+
+
+def _millions(network: nn.Module) -> str:
+    return f"{sum(parameter.numel() for parameter in network.parameters()) / 1e6:.2g} M"
+
+
+def _short(class_path: str) -> str:
+    return class_path.rpartition(".")[2]
+
+
+def _say(trainer: Trainer, text: str) -> None:
+    if trainer.is_global_zero:
+        bar = trainer.progress_bar_callback
+        print(text) if bar is None else bar.print(text)
