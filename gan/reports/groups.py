@@ -79,6 +79,31 @@ def _compare(values: list[Any], path: str, found: list[dict[str, str]]) -> None:
         settings[path] = shortened(value)
 
 
+def flat_settings(config: dict[str, Any]) -> dict[str, str | int | float]:
+    """Return what decides a training, as plain values under the keys of the command line; classes by their names.
+
+    What is off (null or false) is left out: optimizers alone have half a dozen such switches.
+    """
+    found: dict[str, str | int | float] = {"seed": str(config.get("seed_everything"))}
+    if (steps := (config.get("trainer") or {}).get("max_steps")) is not None:
+        found["max_steps"] = steps
+    for key in "model", "data":
+        _flatten(config.get(key), key, found)
+    return {key.removeprefix("model."): value for key, value in found.items()}
+
+
+def _flatten(value: Any, path: str, found: dict[str, str | int | float]) -> None:
+    if isinstance(value, dict):
+        if "class_path" in value:
+            found[path] = str(value["class_path"]).rpartition(".")[2]
+        inner = {**value, **(value.get("init_args") or {})}
+        for key in sorted(inner.keys() - {"class_path", "init_args"}):
+            _flatten(inner[key], f"{path}.{key}", found)
+    elif value is not None and value is not False:
+        plain = isinstance(value, int | float | str) and value is not True  # which TensorBoard would show as 1.0
+        found[path] = value if plain else shortened(value)
+
+
 def shortened(value: Any) -> str:
     """Return a value of a configuration in few words: classes by their names."""
     if isinstance(value, list):

@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from gan.runs.files import named, write_atomically
 from gan.runs.folder import CONFIG, METRICS, experiment_folder, versions
+from gan.runs.tensorboard import publish_settings, tag_of
 
 ProtocolFields = Mapping[str, str | int | None]  # how a score was computed; scores are comparable if these agree
 
@@ -78,7 +79,7 @@ class RunLogger(TensorBoardLogger):
         self.cut_once()
         if (step, *_subject({**metrics, "protocol": protocol})) in self._logged:
             return
-        super().log_metrics(metrics, step)
+        super().log_metrics({tag_of(name, protocol is not None): value for name, value in metrics.items()}, step)
         values = {name: float(value) for name, value in metrics.items()}
         line: dict[str, Any] = {"step": step} | {  # JSON knows neither NaN nor infinity
             name: value if math.isfinite(value) else None for name, value in values.items()
@@ -91,6 +92,12 @@ class RunLogger(TensorBoardLogger):
         path = Path(self.log_dir, METRICS)
         with named(path), open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+    @rank_zero_only
+    def log_settings(self, settings: Mapping[str, str | int | float]) -> None:
+        """Show what the run was configured to in TensorBoard's HPARAMS tab. Call it when the run has started."""
+        self.cut_once()
+        publish_settings(self.experiment.open(), settings)
 
     @rank_zero_only
     def discard_unused(self) -> None:

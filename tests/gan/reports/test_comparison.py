@@ -13,7 +13,7 @@ from runs import PROTOCOL, write_run
 from gan.cli.main import main
 from gan.reports.comparison import Spread, compare
 from gan.reports.curves import Curve, draw
-from gan.reports.groups import differences, shortened
+from gan.reports.groups import differences, flat_settings, shortened
 from gan.reports.page import page
 from gan.reports.table import as_csv, markdown, table
 from gan.runs.records import read_run
@@ -98,6 +98,23 @@ def test_differences_are_those_of_the_configuration():
     assert differences([{"a": adam}, {"a": None}]) == [{"a": "Adam(lr=0.1, betas=[0.0, 0.9])"}, {"a": "none"}]
     assert differences([{"a": adam}]) == [{}]
     assert shortened({"x": True}) == "{x: True}"
+
+
+def test_settings_are_plain_values_under_the_keys_of_the_command_line():
+    adam = {
+        "class_path": "torch.optim.Adam",
+        "init_args": {"lr": 0.1, "betas": [0.0, 0.9], "amsgrad": False, "foreach": None},
+    }
+    model = {"generator_optimizer": adam, "discriminator_norms": [{"class_path": "gan.norms.Conv"}], "compile": True}
+    assert flat_settings({"seed_everything": 3, "trainer": {"max_steps": 9}, "model": model, "data": None}) == {
+        "seed": "3",
+        "max_steps": 9,
+        "generator_optimizer": "Adam",
+        "generator_optimizer.lr": 0.1,
+        "generator_optimizer.betas": "[0.0, 0.9]",
+        "discriminator_norms": "[Conv]",
+        "compile": "True",
+    }
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_processes_forget_different_things(tmp_path):
 
 def logged(run: Path) -> dict[str, list[tuple[int, float]]]:
     events = EventAccumulator(str(run)).Reload()
-    tags = [tag for tag in events.Tags()["scalars"] if tag not in MEASURED]
+    tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith("speed/")]
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
 
@@ -584,7 +584,7 @@ def test_a_value_that_stands_there_is_not_logged_again(tmp_path):
     continued.log_metrics({"fd": 2.0}, 2, protocol)
     continued.save()
     assert (run / "metrics.jsonl").read_bytes() == expected
-    assert [(step, value) for step, value in logged(run)["fd"]] == [(0, 0.0), (1, 1.0), (2, 2.0)]
+    assert [(step, value) for step, value in logged(run)["evaluation/fd"]] == [(0, 0.0), (1, 1.0), (2, 2.0)]
     continued.log_metrics({"other": 2.0}, 2)
     continued.log_metrics({"fd": 2.5}, 2, {"samples": 4})
     continued.log_metrics({"fd": 3.0}, 3, protocol)
