@@ -1,8 +1,10 @@
 """The package asks for what the tests run with, and the library for nothing but torch."""
 
 import ast
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,25 @@ def test_to_import_convnorm_takes_no_compiler():
     asked = "import sys, convnorm; print('torch._dynamo' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout == "False\n"
+
+
+@pytest.mark.slow
+def test_a_wheel_holds_the_configurations_and_the_command(tmp_path):
+    """They lie once, beside the package, and are mapped into it."""
+    source = tmp_path / "source"
+    for name in "convnorm", "gan", "configs", "studies":
+        shutil.copytree(ROOT / name, source / name)
+    for name in "pyproject.toml", "setup.py", "README.md", "LICENSE":
+        shutil.copy(ROOT / name, source)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*build, str(source), "--wheel-dir", str(tmp_path)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (entry,) = (name for name in names if name.endswith("entry_points.txt"))
+        assert "gan = gan.cli.main:main" in archive.read(entry).decode()
+    files = [path for kind in ("configs", "studies") for path in (ROOT / kind).rglob("*.yaml")]
+    assert {f"gan/{path.relative_to(ROOT)}" for path in files} <= names
+    modules = [path for package in ("convnorm", "gan") for path in (ROOT / package).rglob("*.py")]
+    assert {str(path.relative_to(ROOT)) for path in modules} <= names
+    assert {"gan/metrics/digits.pt", "gan/py.typed", "convnorm/py.typed"} <= names

@@ -8,6 +8,7 @@
 - `events.out.tfevents.*`: the same values and the grids, for TensorBoard,
 - `checkpoints/step_00001000.ckpt`, ... and `best.ckpt`,
 - `samples/step_00001000.png`, ...
+- `outcome.json`: how the run ended, once it has.
 """
 
 import os
