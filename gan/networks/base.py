@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from gan.images import ImageSize
+from gan.images import ImageSize, height_and_width
 
 
 class Generator(nn.Module):
@@ -44,7 +44,7 @@ class Discriminator(nn.Module):
 
     def example_inputs(self) -> tuple[Tensor, Tensor]:
         """Return an image (1, channels, H, W) and a label (1,), all zeros, as `Generator.example_inputs` does."""
-        image = torch.zeros(1, self.channels, self.image_size, self.image_size)
+        image = torch.zeros(1, self.channels, *height_and_width(self.image_size))
         return image, torch.zeros(1, dtype=torch.long)
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from convnorm.layout import in_layout
 from torch import Tensor, nn
 
+from convnorm import memory_format
 from gan.checks import check_at_least
 from gan.distributed import process_group, sum_over_processes
 from gan.norms.base import Norm, NormSite, channels_of
@@ -103,7 +103,7 @@ class MixtureNorm(nn.Module):
                 mixture = _moments(centred, squares, shares)
                 self._track(mixture.moved(centre), x.numel() // x.shape[1] * process_group()[1])
             normalized = self._normalize(centred, shares, mixture)
-            return in_layout(normalized.view(x.shape), x).to(x.dtype)
+            return memory_format.like(normalized.view(x.shape), x).to(x.dtype)
 
     def _normalize(self, x: Tensor, shares: Tensor, mixture: Gaussians) -> Tensor:
         shares = shares * (self.components * mixture.weights.clamp_min(EPS)).rsqrt()[:, None]
