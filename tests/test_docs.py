@@ -129,10 +129,11 @@ def private_names() -> dict[str, set[str]]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = []
             match node:
-                case ast.FunctionDef() | ast.ClassDef():
-                    ours.add(node.name)
-                case ast.Name(ctx=ast.Store()):
-                    ours.add(node.id)
+                case ast.ClassDef(body=body):  # its methods and attributes
+                    ours |= {each.name for each in body if isinstance(each, ast.FunctionDef)}
+                    bound = [each for each in body if isinstance(each, ast.Assign | ast.AnnAssign)]
+                    inside = [name for each in bound for name in ast.walk(each) if isinstance(name, ast.Name)]
+                    ours |= {name.id for name in inside if isinstance(name.ctx, ast.Store)}
                 case ast.Attribute(value=ast.Name(id="self" | "cls"), ctx=ast.Store()):
                     ours.add(node.attr)
                 case ast.Attribute():
