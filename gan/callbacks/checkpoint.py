@@ -38,6 +38,7 @@ class Checkpoint(LightningCheckpoint):
         self.monitor, self.lower_is_better = monitor, lower_is_better
         self.best = self._worst = math.inf if lower_is_better else -math.inf
         self._at: int | None = None  # the step of the newest checkpoint
+        self._loops: dict[str, Any] | None = None  # Lightning's counters at the start
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check before the first step that there is a folder to save in.
@@ -45,7 +46,7 @@ class Checkpoint(LightningCheckpoint):
         Raises:
             ValueError: if the trainer has no logger that keeps a run's folder.
         """
-        self._at = None
+        self._at, self._loops = None, None
         if stage == "fit" and run_folder(trainer) is None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             raise ValueError(
                 "Checkpoint: without a gan.runs.logger.RunLogger there is no folder to save in; "
@@ -94,6 +95,14 @@ class Checkpoint(LightningCheckpoint):
         self._save_best(trainer, pl_module, run)
         if trainer.global_step % self.every_n_steps == 0:
             self._save(trainer, pl_module, run)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Save the first evaluation with Lightning's counters of before.
+
+        By then Lightning has counted the epoch as ready to start, and would not count it again in a resumed run.
+        """
+        if trainer.fit_loop.epoch_progress.total.started == 0:
+            self._loops = checkpoint["loops"] = self._loops or checkpoint["loops"]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after the last step, even if it came early."""

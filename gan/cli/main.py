@@ -1,6 +1,6 @@
 """The command `gan`: reads the subcommand and hands over to it. Nothing heavy is imported before that.
 
-A subcommand is a function `main(arguments)` in a module of its own.
+A subcommand is a function `main(arguments)` in a module of its own; it returns the exit code, or None.
 """
 
 import difflib
@@ -69,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         module = importlib.import_module(_MODULES[command])
     if _MODULES[command] == _TRAINER:
         rest = [command, *rest]
-    module.main(rest)
+    if code := module.main(rest):
+        raise SystemExit(code)
 
 
 def _show(text: str) -> None:

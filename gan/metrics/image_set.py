@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gan.checks import check_at_least
 from gan.data.decode import Frame, decode
 from gan.data.files import ImageFiles, open_files
 from gan.data.loaders import stream, usable_cores
 from gan.data.sources import ArraySource, FileSource, MemorySource, Source
 from gan.distributed import my_blocks
+from gan.images import ImageSize, height_and_width
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -56,14 +58,14 @@ def image_set(source: Source, batch_size: int) -> ImageSet:
     return ImageSet(len(source), batch_size, read)
 
 
-def open_images(images: Images, size: int | None = None, channels: int | None = None) -> Source:
+def open_images(images: Images, size: ImageSize | None = None, channels: int | None = None) -> Source:
     """Open a folder, a zip or a tensor of images.
 
     Args:
         images: A folder or zip, all of whose image files are taken, whatever its subfolders; uint8 images (N, 1 or 3,
             H, W); or a source, for example a split of a data set, which stays as it is.
-        size: Height and width that images are made to fit: the middle is cropped to a square, then resized. None: the
-            images keep their size, and those of files must all have the same.
+        size: Height and width that images are made to fit (a number if they are equal): the middle of the same shape is
+            cropped, then resized. None: images keep their size, and those of files must all have the same.
         channels: 1 (gray) or 3 (RGB) that images are converted to. None: a tensor keeps its own, files become RGB.
 
     Raises:
@@ -72,8 +74,8 @@ def open_images(images: Images, size: int | None = None, channels: int | None = 
     """
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be 1 (gray) or 3 (RGB), got {channels}")
-    if size is not None and size < 1:
-        raise ValueError(f"size must be at least 1, got {size}")
+    if size is not None:
+        check_at_least(1, size=min(height_and_width(size)))
     if isinstance(images, Source):
         return images
     if isinstance(images, Tensor):
@@ -102,13 +104,10 @@ def size_of(source: Source) -> tuple[int, int, int]:
 class _SameSize(Frame):
     """The size that all images of a set must have."""
 
-    width_and_height: tuple[int, int] = (0, 0)
-
     def fit(self, image: "Image.Image") -> Tensor:
-        if image.size != self.width_and_height:
-            width, height = self.width_and_height
+        if image.size != (self.width, self.height):
             raise ValueError(
-                f"has {image.width}x{image.height} pixels, the first image {width}x{height}: "
+                f"has {image.width}x{image.height} pixels, the first image {self.width}x{self.height}: "
                 "choose a size that all are made to fit"
             )
         return super().fit(image)
@@ -120,30 +119,22 @@ def _keep_size(files: ImageFiles, channels: int) -> Frame:
         width, height = decode(files.read(name)).size
     except ValueError as error:
         raise ValueError(f"{name!r} in {files.root!r} {error}") from None
-    if width != height:
-        raise ValueError(
-            f"{name!r} in {files.root!r} has {width}x{height} pixels: choose a size, to crop and resize to squares"
-        )
-    return _SameSize(width, channels, width_and_height=(width, height))
+    return _SameSize((height, width), channels)
 
 
 def _file_source(files: ImageFiles, frame: Frame) -> FileSource:
     return FileSource(files, dict.fromkeys(files.sizes, 0), frame)
 
 
-def _tensor_source(images: Tensor, size: int | None, channels: int | None) -> Source:
+def _tensor_source(images: Tensor, size: ImageSize | None, channels: int | None) -> Source:
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not images.numel():
         kind = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
         raise ValueError(f"a tensor of images must be uint8 (N, 1 or 3, H, W), got {kind}")
     labels = torch.zeros(len(images), dtype=torch.int64)
     channels = channels or images.shape[1]
-    if images.shape[1] == channels and (size is None or images.shape[2:] == (size, size)):
+    height, width = images.shape[2:]
+    frame = Frame((height, width) if size is None else size, channels)
+    if images.shape[1:] == (channels, frame.height, frame.width):
         return MemorySource(images.cpu(), labels)
-    if size is None and images.shape[2] != images.shape[3]:
-        raise ValueError(
-            f"images of {images.shape[3]}x{images.shape[2]} pixels need a size to be converted to {channels} channels"
-        )
     pixels = images.cpu().permute(0, 2, 3, 1).numpy()
-    return ArraySource(
-        pixels[..., 0] if images.shape[1] == 1 else pixels, labels, Frame(size or images.shape[2], channels)
-    )
+    return ArraySource(pixels[..., 0] if images.shape[1] == 1 else pixels, labels, frame)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gan.checks import check_at_least
 from gan.data.sources import Source
+from gan.images import ImageSize
 from gan.metrics.evaluator import Evaluator, ReportProgress
 from gan.metrics.frechet import Frechet
 from gan.metrics.image_set import Images, image_set, open_images, size_of
@@ -31,7 +32,7 @@ def evaluate(
     features: nn.Module,
     scores: Sequence[Score] = (Frechet(),),
     *,
-    size: int | None = None,
+    size: ImageSize | None = None,
     channels: int | None = None,
     batch_size: int = 64,
     device: torch.device | str | None = None,
@@ -48,8 +49,8 @@ def evaluate(
         reference: The images to compare with; None if no score needs them.
         features: The feature network, see `gan.metrics.features`.
         scores: The scores.
-        size: Height and width that images are made to fit: the middle is cropped to a square, then resized. None: all
-            images must have the same size.
+        size: Height and width that images are made to fit (a number if they are equal): the middle of the same shape is
+            cropped, then resized. None: all images must have the same size.
         channels: 1 (gray) or 3 (RGB) that images are converted to. None: a tensor keeps its own, files become RGB.
         batch_size: Images at a time, in every process.
         device: Where to compute; None: on a CUDA GPU if there is one, else on the CPU.
@@ -96,7 +97,7 @@ def _reference_states(
     return evaluator.accumulate(images, statistics, report_progress) if statistics else {}
 
 
-def _open(argument: str, images: Images, size: int | None, channels: int | None) -> Source:
+def _open(argument: str, images: Images, size: ImageSize | None, channels: int | None) -> Source:
     try:
         return open_images(images, size, channels)
     except (OSError, ValueError) as error:
