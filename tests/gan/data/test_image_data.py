@@ -196,6 +196,7 @@ class Recorder(pl.LightningModule):
     """Trains nothing and notes what it is given; counts steps as the GAN does."""
 
     seed = 5
+    stop_requested = False
     batches_per_step = 2
 
     def __init__(self):

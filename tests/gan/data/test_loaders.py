@@ -116,6 +116,7 @@ class Tampered:
 
     def __init__(self, source, fail):
         self.source, self.labels, self.fail = source, source.labels, fail
+        self.damaged, self.say_damaged = source.damaged, source.say_damaged
 
     def __getitem__(self, index):
         return self.source[index] if index < 5 else self.fail()
