@@ -10,7 +10,6 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,10 +20,8 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from gan.callbacks.evaluation_plan import default_plan
 from gan.metrics import BFloat16, Frechet, InceptionScore, InceptionV3
-from gan.metrics.evaluator import Evaluator
-from gan.metrics.exactness import exact_inference
 from gan.metrics.features import FeatureNetwork
-from gan.metrics.image_set import sampled
+from gan.metrics.scoring import evaluate
 
 
 class Images(Dataset[Tensor]):
@@ -67,16 +64,10 @@ def random_weights(folder: str) -> str:
 
 
 def ours(network: FeatureNetwork, fake: Tensor, real: Tensor, device: torch.device) -> float:
-    evaluator = Evaluator(network, [Frechet(), InceptionScore()])
-    evaluator.prepare(fake[:1])
+    scores = [Frechet(), InceptionScore()]
     batch_size = default_plan(device.type).batch_size
-    with exact_inference(device.type):
-        evaluator.to(device)
-        kinds = [score.statistics for score in evaluator.scores if score.uses_reference]
-        fakes, reals = (sampled(partial(block_of, images), len(images), batch_size) for images in (fake, real))
-        reference = evaluator.collect(reals, kinds, print_nothing)
-        values = evaluator.evaluate(fakes, reference, print_nothing)
-    return next(iter(values.values()))
+    result = evaluate(fake, real, network, scores, batch_size=batch_size, device=device)
+    return next(iter(result.values.values()))
 
 
 def theirs(weights: str, fake: Tensor, real: Tensor, device: torch.device) -> float:
@@ -91,14 +82,6 @@ def theirs(weights: str, fake: Tensor, real: Tensor, device: torch.device) -> fl
         verbose=False,
     )
     return float(values["frechet_inception_distance"])
-
-
-def block_of(images: Tensor, n: int, start: int) -> Tensor:
-    return images[start : start + n]
-
-
-def print_nothing(done: int, total: int) -> None:
-    pass
 
 
 def measure(name: str, compute: Callable[[], float], images: int) -> None:

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan.networks.base import Discriminator, Generator, check_channels, doublings
+from gan.images import ImageSize
+from gan.networks.base import Discriminator, Generator, check_channels
+from gan.networks.pyramid import pyramid
 from gan.norms import NormSite
 
 _SLOPE = 0.2
 _GROUP = 16  # channels of a group of the 3x3 convolutions
-_BOTTOM = 4  # size of the smallest feature map
 _LABEL_FEATURES = 64  # of the generator's embedding
 
 
@@ -28,7 +29,7 @@ class R3GANGenerator(Generator):
     Images are not limited to [-1, 1]; training draws them there.
 
     Args:
-        image_size: Height and width of the images: 8, 16, 32, 64, 128, ... Follows from the data.
+        image_size: Height and width of the images, each 3 to 7 times the same power of two. Follows from the data.
         channels: 1 or 3. Follows from the data.
         num_classes: Number of labels, 0 for none. Follows from the data.
         conditional: Whether the label's embedding joins z.
@@ -42,7 +43,7 @@ class R3GANGenerator(Generator):
 
     def __init__(
         self,
-        image_size: int = 32,
+        image_size: ImageSize = 32,
         channels: int = 3,
         num_classes: int = 0,
         conditional: bool = False,
@@ -52,13 +53,14 @@ class R3GANGenerator(Generator):
     ) -> None:
         super().__init__()
         check_channels(channels)
-        widths = _stage_widths(image_size, width, blocks)
-        self.image_size, self.channels, self.num_classes = image_size, channels, num_classes
+        levels = pyramid(image_size)
+        widths = _stage_widths(levels.doublings + 1, width, blocks)
+        self.image_size, self.channels, self.num_classes = levels.image_size, channels, num_classes
         self.conditional, self.latent_dim, self.width, self.blocks = conditional, latent_dim, width, blocks
         classes = _classes(conditional, num_classes)
         self.embedding = nn.Embedding(classes, _LABEL_FEATURES) if classes else None
         self.linear = nn.Linear(latent_dim + (_LABEL_FEATURES if classes else 0), widths[0], bias=False)
-        self.basis = nn.Parameter(torch.randn(widths[0], _BOTTOM, _BOTTOM))
+        self.basis = nn.Parameter(torch.randn(widths[0], *levels.bottom))
         self.stages = nn.ModuleList(_stage(stage, blocks, len(widths) * blocks) for stage in widths)
         self.ups = nn.ModuleList(_Up(inputs, outputs) for inputs, outputs in pairwise(widths))
         self.to_image = nn.Conv2d(widths[-1], channels, 1, bias=False)
@@ -81,7 +83,7 @@ class R3GANDiscriminator(Discriminator):
     The logit is a linear one of the features, or with labels a product of features and the label's embedding.
 
     Args:
-        image_size: Height and width of the images: 8, 16, 32, 64, 128, ... Follows from the data.
+        image_size: Height and width of the images, each 3 to 7 times the same power of two. Follows from the data.
         channels: 1 or 3. Follows from the data.
         num_classes: Number of labels, 0 for none. Follows from the data.
         conditional: Whether the logit depends on the label.
@@ -94,7 +96,7 @@ class R3GANDiscriminator(Discriminator):
 
     def __init__(
         self,
-        image_size: int = 32,
+        image_size: ImageSize = 32,
         channels: int = 3,
         num_classes: int = 0,
         conditional: bool = False,
@@ -103,14 +105,15 @@ class R3GANDiscriminator(Discriminator):
     ) -> None:
         super().__init__()
         check_channels(channels)
-        widths = _stage_widths(image_size, width, blocks)[::-1]
-        self.image_size, self.channels, self.num_classes = image_size, channels, num_classes
+        levels = pyramid(image_size)
+        widths = _stage_widths(levels.doublings + 1, width, blocks)[::-1]
+        self.image_size, self.channels, self.num_classes = levels.image_size, channels, num_classes
         self.conditional, self.width, self.blocks = conditional, width, blocks
         classes, last = _classes(conditional, num_classes), widths[-1]
         self.from_image = nn.Conv2d(channels, widths[0], 1, bias=False)
         self.stages = nn.ModuleList(_stage(stage, blocks, len(widths) * blocks) for stage in widths)
         self.downs = nn.ModuleList(_Down(inputs, outputs) for inputs, outputs in pairwise(widths))
-        self.basis = nn.Conv2d(last, last, _BOTTOM, groups=last, bias=False)
+        self.basis = nn.Conv2d(last, last, levels.bottom, groups=last, bias=False)
         self.linear = nn.Linear(last, last if classes else 1, bias=False)
         self.embedding = nn.Embedding(classes, last) if classes else None
         changes = [down.conv for down in self.downs if isinstance(down.conv, nn.Conv2d)]
@@ -190,11 +193,10 @@ def _stage(width: int, blocks: int, blocks_in_network: int) -> _Stage:
     return _Stage(_Block(width, blocks_in_network) for _ in range(blocks))
 
 
-def _stage_widths(image_size: int, width: int | Sequence[int], blocks: int) -> list[int]:
-    stages = doublings(image_size, smallest=_BOTTOM) + 1
+def _stage_widths(stages: int, width: int | Sequence[int], blocks: int) -> list[int]:
     widths = [width] * stages if isinstance(width, int) else list(width)
     if len(widths) != stages:
-        raise ValueError(f"width must have {stages} numbers for {image_size} pixels, one a stage, got {len(widths)}")
+        raise ValueError(f"width must have one number for each of {stages} stages, got {len(widths)}")
     for each in widths:
         if each < 8 or each % 8:
             raise ValueError(f"width must be a multiple of 8, got {each}")

@@ -137,7 +137,7 @@ def test_any_norm_can_be_tried_and_it_is_rebuilt_from_its_description():
     [
         (lambda: R3GANGenerator(48), "image_size must be one of 8, 16, 32, 64, 128, ..., got 48"),
         (lambda: R3GANGenerator(32, width=20), "width must be a multiple of 8, got 20"),
-        (lambda: R3GANGenerator(32, width=[8, 8]), "width must have 4 numbers for 32 pixels, one a stage, got 2"),
+        (lambda: R3GANGenerator(32, width=[8, 8]), "width must have one number for each of 4 stages, got 2"),
         (lambda: R3GANDiscriminator(32, blocks=0), "blocks must be at least 1, got 0"),
         (lambda: R3GANGenerator(32, conditional=True), "conditional needs labelled data, but num_classes is 0"),
     ],

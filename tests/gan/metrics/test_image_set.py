@@ -65,8 +65,11 @@ def test_a_process_reads_its_own_batches_only(monkeypatch):
 def test_all_images_of_a_folder_and_of_its_zip_in_their_order(tmp_path):
     """Whatever the subfolders are called, here splits of a data set with files beside them."""
     expected = torch.cat(
-        [write_images(tmp_path / "x", 3), write_images(tmp_path / "x" / "test", 2, seed=1)]
-        + [write_images(tmp_path / "x" / "train", 5, seed=2)]
+        [
+            write_images(tmp_path / "x", 3),
+            write_images(tmp_path / "x" / "test", 2, seed=1),
+            write_images(tmp_path / "x" / "train", 5, seed=2),
+        ]
     )
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         for path in sorted((tmp_path / "x").rglob("*.png")):
@@ -128,7 +131,7 @@ def test_tensors_of_something_else_are_refused(images, message):
 
 
 def test_what_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="root '.*none' does not exist; a folder or a zip of images is needed"):
+    with pytest.raises(FileNotFoundError, match=r"root '.*none' does not exist; a folder or a zip of images is needed"):
         open_images(tmp_path / "none")
     write_images(tmp_path / "x", 2, (8, 8))
     write_images(tmp_path / "x" / "y", 1, (9, 9))
@@ -136,9 +139,9 @@ def test_what_cannot_be_read_is_named(tmp_path):
         all_of(open_images(tmp_path / "x"))
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match="'a.png' in .* is no image"):
+    with pytest.raises(ValueError, match=r"'a.png' in .* is no image"):
         open_images(tmp_path / "bad")
-    with pytest.raises(ValueError, match="channels must be 1 .* or 3 .*, got 2"):
+    with pytest.raises(ValueError, match=r"channels must be 1 .* or 3 .*, got 2"):
         open_images(tmp_path / "x", channels=2)
     with pytest.raises(ValueError, match="size must be at least 1, got 0"):
         open_images(tmp_path / "x", size=0)
