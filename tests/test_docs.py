@@ -206,7 +206,7 @@ def follow(line: str) -> None:
     match words(line):
         case ["make", target]:
             assert f"\n{target}:" in (ROOT / "Makefile").read_text()
-        case ["source", ".venv/bin/activate"]:
+        case ["source", ".venv/bin/activate"] | ["pip", "install", "-e", ".[gan]"]:
             pass
         case ["python", "train.py", *arguments] | ["gan", *arguments]:
             run(shortened(arguments))

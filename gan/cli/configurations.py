@@ -49,20 +49,20 @@ def _find(kind: str, name: str, message: str) -> Path:
 def with_configurations(arguments: Sequence[str]) -> list[str]:
     """Return the arguments with every `--config` as a path, and a run's own configuration where it is meant.
 
-    `--resume RUN` means the run's configuration, before any other. So does `--ckpt_path FILE|RUN` if there is no
-    `--config`.
+    `--resume RUN`, and the RUN of `validate RUN`, mean the run's configuration, before any other. So does `--ckpt_path
+    FILE|RUN` if there is no `--config`.
 
     Raises:
         ValueError: if a configuration cannot be found.
     """
     command, *rest = arguments
-    if command != "fit" and rest and not rest[0].startswith("-"):
+    if of_run := command != "fit" and bool(rest) and not rest[0].startswith("-"):
         rest = ["--ckpt_path", *rest]
     given = dict(_options(rest))
     own: list[str] = []
     if "--resume" in given:
         own = [_OPTION, str(_configuration_of(given["--resume"]))]
-    elif _OPTION not in given and given.get("--ckpt_path", "last") != "last":
+    elif (of_run or _OPTION not in given) and given.get("--ckpt_path", "last") != "last":
         own = [_OPTION, str(_configuration_of(given["--ckpt_path"]))]
     return [command, *own, *_with_paths(rest)]
 
