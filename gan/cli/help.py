@@ -81,7 +81,7 @@ _SCORING = """\
 usage: gan {command} RUN [--OPTION VALUE ...]
        gan {command} --config NAME|FILE --ckpt_path FILE|RUN|last [--OPTION VALUE ...]
 
-Without --config the run's own configuration is used. The scores are printed with their protocol.
+The configuration of RUN comes first; --config stacks on it. The scores are printed with their protocol.
 
   --config metrics/inception           FID and inception score, as the papers
   --ckpt_path FILE|RUN|last            what is scored: a checkpoint, or the newest of a run or of the last run

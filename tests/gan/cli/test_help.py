@@ -99,7 +99,7 @@ def test_a_run_brings_its_own_configuration(tmp_path):
     assert with_configurations(["fit", f"--ckpt_path={checkpoint}"]) == ["fit", *own, f"--ckpt_path={checkpoint}"]
     other = ["--config", str(ROOT / "configs" / "quickstart.yaml")]
     assert with_configurations(["fit", "--resume", str(run), *other]) == ["fit", *own, "--resume", str(run), *other]
-    assert with_configurations(["validate", str(run), *other]) == ["validate", "--ckpt_path", str(run), *other]
+    assert with_configurations(["validate", str(run), *other]) == ["validate", *own, "--ckpt_path", str(run), *other]
     assert with_configurations(["fit", "--ckpt_path", "last", *other]) == ["fit", "--ckpt_path", "last", *other]
     with pytest.raises(ValueError, match="there is no run or checkpoint nowhere"):
         with_configurations(["fit", "--resume", "nowhere"])
