@@ -19,9 +19,7 @@ from torch_fidelity import calculate_metrics
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from gan.callbacks.evaluation_plan import default_plan
-from gan.metrics import BFloat16, Frechet, InceptionScore, InceptionV3
-from gan.metrics.features import FeatureNetwork
-from gan.metrics.scoring import evaluate
+from gan.metrics import BFloat16, FeatureNetwork, Frechet, InceptionScore, InceptionV3, evaluate
 
 
 class Images(Dataset[Tensor]):
@@ -64,9 +62,9 @@ def random_weights(folder: str) -> str:
 
 
 def ours(network: FeatureNetwork, fake: Tensor, real: Tensor, device: torch.device) -> float:
-    scores = [Frechet(), InceptionScore()]
     batch_size = default_plan(device.type).batch_size
-    result = evaluate(fake, real, network, scores, batch_size=batch_size, device=device)
+    scores = [Frechet(), InceptionScore()]
+    result = evaluate(fake, real, network, scores, batch_size=batch_size, device=device)  # tensors: no cache
     return next(iter(result.values.values()))
 
 

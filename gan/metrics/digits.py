@@ -1,4 +1,4 @@
-"""The feature network of the embedded data set."""
+"""The feature network for `gan.data.Digits`."""
 
 from pathlib import Path
 
@@ -14,8 +14,8 @@ WEIGHTS = Path(__file__).with_name("digits.pt")
 class DigitsClassifier(FeatureNetwork):
     """A small classifier of the handwritten digits of `gan.data.Digits`, for gray images of 32x32.
 
-    Features (N, 64) are the globally averaged last activations, logits (N, 10) those of the classes. The weights come
-    with the package; `benchmarks/digits_classifier.py` makes them.
+    Features (N, 64) are the last activations, averaged over the image; logits (N, 10) are those of the digits. The
+    weights are part of the package; `benchmarks/digits_classifier.py` trains them.
     """
 
     name = "digits"

@@ -1,4 +1,4 @@
-"""Numbers that depend on the weights and the images only, not on how the training around them is configured."""
+"""Inference whose numbers do not depend on the precision settings of the training around it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +12,10 @@ _BACKENDS: tuple[Any, ...] = (backends.cuda, backends.cudnn, backends.mkldnn)  #
 
 @contextmanager
 def exact_inference(device_type: str) -> Iterator[None]:
-    """Compute without gradients, in IEEE float32 and by deterministic algorithms; put all settings back afterwards.
+    """Compute without gradients, in IEEE float32 and with deterministic algorithms. Restores all settings at the end.
 
     Autocast and TF32 (which cuDNN's convolutions use by default) change the fourth digit of a feature; cuDNN's
-    benchmark mode changes the last ones from run to run.
+    benchmark mode changes the last digits from run to run.
     """
     cuda, cudnn, mkldnn = _BACKENDS
     float32 = (cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv)

@@ -9,12 +9,12 @@ from gan.metrics.features import FeatureNetwork
 class TorchFidelity(FeatureNetwork):
     """A feature network by torch-fidelity's name for it: vgg16, clip-vit-b-32, dinov2-vit-b-14, ...
 
-    Its metrics are named after it, with underscores. The weights are read when the first images come. Where they come
-    from is up to torch-fidelity: torchvision, OpenAI, or for DINOv2 `torch.hub`, which runs that repository's code.
+    Values are named after it, with underscores. The weights are loaded when the first images arrive. torch-fidelity
+    downloads them: from torchvision, OpenAI, or for DINOv2 by `torch.hub`, which runs that repository's code.
 
     Args:
         extractor: Its name.
-        weights_path: The weights' file, if it is somewhere already; trust it, it is unpickled.
+        weights_path: File of the weights; None: downloaded. It is unpickled, so use trusted files only.
     """
 
     resize = "torch-fidelity's, bilinear as in TensorFlow 1"
@@ -36,7 +36,7 @@ class TorchFidelity(FeatureNetwork):
         """Map uint8 images (N, 1 or 3, H, W) to features (N, D).
 
         Raises:
-            FileNotFoundError: The weights are not to be had.
+            FileNotFoundError: The weights are missing or cannot be loaded.
         """
         if self.network is None:
             self.network = self._load().to(images.device)
@@ -51,6 +51,6 @@ class TorchFidelity(FeatureNetwork):
         except Exception as error:  # of the network, of files, of torch.hub, ...
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             place = f"weights_path {self.weights_path}" if self.weights_path else "torch-fidelity"
-            raise FileNotFoundError(f"{self.extractor} could not be had from {place} ({reason})") from error
+            raise FileNotFoundError(f"{self.extractor} could not be loaded from {place} ({reason})") from error
         frozen: nn.Module = network.eval().requires_grad_(False)
         return frozen

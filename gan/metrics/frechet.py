@@ -67,7 +67,7 @@ def frechet_distance(
 
 
 class Frechet(Score):
-    """`fid` with the paper's Inception, `fd_<network>` with any other network. Lower is better, 0 is the best."""
+    """`fid` with the paper's Inception, `fd_<network>` with any other network. Lower is better; 0 is the minimum."""
 
     statistics = Gaussian()
 

@@ -1,4 +1,4 @@
-"""The Inception that the FID and the inception score are defined with, as torch-fidelity has it from TensorFlow."""
+"""The Inception network that FID and inception score are defined with: torch-fidelity's port from TensorFlow."""
 
 import hashlib
 from pathlib import Path
@@ -17,11 +17,11 @@ SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 class InceptionV3(FeatureNetwork):
     """torch-fidelity's inception-v3-compat: TensorFlow 1's resize to 299x299, pooled features and logits without bias.
 
-    The weights (91 MB) are loaded when the first images arrive. They are downloaded once, to where torch-fidelity keeps
-    them. With other weights than the papers' the name is `inception_custom`.
+    The weights (91 MB) are loaded when the first images arrive, and downloaded once, to torch-fidelity's own place. With
+    other weights than the papers' the name is `inception_custom`.
 
     Args:
-        weights_path: The weights' file, if it is somewhere already.
+        weights_path: File of the weights; None: downloaded.
     """
 
     name = "inception"
@@ -37,7 +37,7 @@ class InceptionV3(FeatureNetwork):
         """Map uint8 images (N, 1 or 3, H, W) to features (N, 2048) and logits (N, 1008).
 
         Raises:
-            FileNotFoundError: The weights are neither here nor to be had.
+            FileNotFoundError: The weights are missing and cannot be downloaded.
             ValueError: The file does not hold this network's weights.
         """
         if self.network is None:
@@ -63,9 +63,9 @@ def _load(path: Path) -> nn.Module:
 
 
 def _faster(network: nn.Module) -> nn.Module:
-    """Return the network, 2.5 times as fast on a CPU: batch norms folded into the convolutions, channels last.
+    """Fold batch norms into the convolutions and use channels_last: 2.5 times as fast on a CPU.
 
-    It computes the same up to rounding (features differ by 2e-7 of their norm).
+    The output is equal up to rounding (features differ by 2e-7 of their norm).
     """
     for block in network.modules():
         convolution, norm = getattr(block, "conv", None), getattr(block, "bn", None)

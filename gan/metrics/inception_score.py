@@ -21,7 +21,7 @@ SHUFFLE_SEED = 2020  # torch-fidelity's: equal images in equal order give an equ
 
 @lru_cache(maxsize=4)
 def split_of_image(total: int, splits: int) -> Tensor:
-    """Return the split (total,) of each image: shuffled, as a set may be sorted by class, then cut into equal parts."""
+    """Return the split (total,) of each image: images are shuffled (a set may be sorted by class), then cut evenly."""
     bounds = [i * total // splits for i in range(splits + 1)]
     split = np.empty(total, dtype=np.int64)
     split[np.random.RandomState(SHUFFLE_SEED).permutation(total)] = np.repeat(np.arange(splits), np.diff(bounds))
@@ -30,7 +30,7 @@ def split_of_image(total: int, splits: int) -> Tensor:
 
 @dataclass(frozen=True)
 class ClassMarginals(Statistics):
-    """For each split: the number of images, the sum of their class probabilities and of their negative entropies."""
+    """For each split: number of images, sum of their class probabilities, sum of their negative entropies."""
 
     splits: int
 
@@ -66,7 +66,7 @@ class InceptionScore(Score):
     Higher is better; between 1 and the number of classes.
 
     Args:
-        splits: Into how many parts the images are divided.
+        splits: Number of parts that the images are divided into.
     """
 
     uses_reference = False
@@ -77,7 +77,7 @@ class InceptionScore(Score):
         self.splits = splits
 
     def check(self, example: FeatureBatch, num_reference: int) -> None:
-        """Raise if a split has a single image, whose score is 1 whatever it shows."""
+        """Raise if a split would have a single image, whose score is always 1."""
         if example.total < 2 * self.splits:
             raise ValueError(
                 f"InceptionScore: splits must be at most half the number of generated images, {example.total}, "
@@ -86,7 +86,7 @@ class InceptionScore(Score):
 
     @property
     def statistics(self) -> ClassMarginals:
-        """Marginals of the predicted classes."""
+        """The class marginals of each split."""
         return ClassMarginals(self.splits)
 
     def compute(self, generated: State, reference: State, network: str) -> dict[str, float]:

@@ -32,7 +32,7 @@ def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
 
 
 def subset_pairs(n: int, m: int, subsets: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield `subsets` pairs of `size` indices below n and below m, each without repetition."""
+    """Yield `subsets` pairs of `size` random indices below n and below m, without repetition within a subset."""
     generator = np.random.RandomState(SUBSET_SEED)
     for _ in range(subsets):
         x = generator.choice(n, size, replace=False)
@@ -42,11 +42,11 @@ def subset_pairs(n: int, m: int, subsets: int, size: int) -> Iterator[tuple[Tens
 class KernelDistance(Score):
     """`kid` and `kid_std` with the papers' Inception, `kd_<network>` and `kd_<network>_std` with any other network.
 
-    Lower is better; around 0 for equal distributions, whatever the number of images.
+    Lower is better; around 0 for equal distributions and any number of images.
 
     Args:
         subsets: Number of random subsets.
-        subset_size: Images of each.
+        subset_size: Number of images in a subset.
     """
 
     statistics = FeatureBank()
@@ -58,7 +58,7 @@ class KernelDistance(Score):
         self.subset_size = subset_size
 
     def check(self, example: FeatureBatch, num_reference: int) -> None:
-        """Raise if there are fewer images than a subset needs."""
+        """Raise if there are fewer images than in a subset."""
         images = min(self.statistics.size(example.total), num_reference)
         if images < self.subset_size:
             raise ValueError(

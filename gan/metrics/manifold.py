@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage: where generated and real images lie in each other's neighbourhoods.
+"""Precision, recall, density and coverage: which images lie in the neighbourhoods of the other set's images.
 
 The manifold of a set of images is the union of balls around their features, each as large as the distance to the k-th
 nearest other one. Precision and recall: Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing
@@ -16,9 +16,9 @@ from gan.distributed import all_reduce, my_blocks
 from gan.metrics.score import Score
 from gan.metrics.statistics import FeatureBank, FeatureBatch, State
 
-ROUNDING = 64  # how many roundings of a squared norm a squared distance may be off; 4 to 19 were seen in 4,096 features
-RIM = 1e-6  # distances that differ by less, relative to them, are equal: those of copies are computed in two ways
-BLOCK = 500  # rows of a matrix of distances at a time, so that memory grows with the number of images, not its square
+ROUNDING = 64  # error of a squared distance, in roundings of the squared norm; up to 19 were seen with 4,096 features
+RIM = 1e-6  # relative difference below which distances are equal: those of copies are computed in two ways
+BLOCK = 500  # rows of the distance matrix at a time: memory grows with the number of images, not its square
 
 
 def nearest_distance(queries: Tensor, points: Tensor, k: int) -> Tensor:
@@ -27,24 +27,24 @@ def nearest_distance(queries: Tensor, points: Tensor, k: int) -> Tensor:
 
 
 def num_containing_balls(queries: Tensor, centers: Tensor, radii: Tensor, closed: bool) -> Tensor:
-    """Return in how many of the balls around the centers (M, D), with radii (M,), each query (N, D) lies: (N,).
+    """Return the number (N,) of balls with centers (M, D) and radii (M,) that contain each query (N, D).
 
-    Whether the balls are closed matters where one set holds copies of images of the other: they lie on rims.
+    `closed` matters if one set holds copies of the other's images: they lie exactly on the boundary of balls.
     """
     return _by_blocks(queries, centers, lambda distances: lies_within(distances, radii, closed).sum(1))
 
 
 def lies_within(distances: Tensor, radii: Tensor, closed: bool) -> Tensor:
-    """Return whether balls of these radii, closed or open, reach as far as these distances."""
+    """Return whether points at these distances from the centers lie in balls of these radii, closed or open."""
     return distances <= radii * (1 + RIM) if closed else distances < radii * (1 - RIM)
 
 
 def _by_blocks(queries: Tensor, points: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return what `reduce` makes of the distances (n, M) of n queries: (N,), each process its share of them.
+    """Apply `reduce` to blocks of distances (n, M) and return its results (N,); each process computes its share.
 
-    Distances are taken in float64, from the points' mean: tight clusters that are far apart would drown in the
-    rounding of float32. Those of equal rows are zero, as are all below a ten-millionth of the way to the mean, which
-    cannot be told from them.
+    Distances are computed in float64 and relative to the mean of the points: rounding to float32 would hide tight
+    clusters that are far apart. Distances of equal rows are set to zero, and so are all distances below a ten-millionth
+    of the distance to the mean, which cannot be distinguished from them.
     """
     mean = points.double().mean(0)
     points = points - mean
@@ -60,12 +60,12 @@ def _by_blocks(queries: Tensor, points: Tensor, reduce: Callable[[Tensor], Tenso
 
 
 def ball_radii(features: Tensor, neighbors: int) -> Tensor:
-    """Return the distance (N,) from each image to its k-th nearest other one; the nearest of all is itself."""
+    """Return the distance (N,) from each image to its k-th nearest neighbour, other than itself."""
     return nearest_distance(features, features, neighbors + 1)
 
 
 def reference_radii(reference: State, neighbors: int) -> Tensor:
-    """Return those of the reference's images, and keep them beside its features: it is the same at every evaluation."""
+    """Return the radii of the reference images. They are kept in the state, for the next evaluation."""
     name = f"radii of {neighbors} neighbors"
     if name not in reference:
         reference[name] = ball_radii(reference["features"], neighbors)
@@ -73,7 +73,7 @@ def reference_radii(reference: State, neighbors: int) -> Tensor:
 
 
 class _ManifoldScore(Score):
-    """Base of the scores here.
+    """Base class of the scores of this file.
 
     Args:
         neighbors: The k of the k-th nearest neighbour.
@@ -86,7 +86,7 @@ class _ManifoldScore(Score):
         self.neighbors = neighbors
 
     def check(self, example: FeatureBatch, num_reference: int) -> None:
-        """Raise if an image has fewer neighbours than are asked for."""
+        """Raise if an image has too few neighbours."""
         images = min(example.total, num_reference)
         if images <= self.neighbors:
             raise ValueError(
@@ -102,7 +102,7 @@ class PrecisionRecall(_ManifoldScore):
     ones'; both are in [0, 1]. The balls are closed, as in the authors' code.
 
     Args:
-        neighbors: Balls reach as far as the k-th nearest neighbour; 3 in the paper.
+        neighbors: The k of the k-th nearest neighbour, to which balls reach; 3 in the paper.
     """
 
     def __init__(self, neighbors: int = 3) -> None:
@@ -120,12 +120,12 @@ class PrecisionRecall(_ManifoldScore):
 class DensityCoverage(_ManifoldScore):
     """`density_<network>` and `coverage_<network>`; the paper's network is VGG-16. Higher is better.
 
-    Density is how many of the real images' balls a generated image lies in, divided by k (1 if the distributions are
-    equal; more is possible); coverage is the share of those balls that hold a generated image, in [0, 1]. The balls
-    are open, as in the authors' code, so those of images that are there more than k times are empty.
+    Density is the mean number of real images' balls that contain a generated image, divided by k (1 for equal
+    distributions; larger values are possible). Coverage is the share of those balls that contain a generated image, in
+    [0, 1]. The balls are open, as in the authors' code, so the ball of an image with k or more copies is empty.
 
     Args:
-        neighbors: Balls reach as far as the k-th nearest neighbour; 5 in the paper.
+        neighbors: The k of the k-th nearest neighbour, to which balls reach; 5 in the paper.
     """
 
     def __init__(self, neighbors: int = 5) -> None:

@@ -58,7 +58,7 @@ class SaveAt(Callback):
     def __init__(self, step, path):
         self.step, self.path = step, path
 
-    def on_train_start(self, trainer, pl_module):
+    def on_train_epoch_start(self, trainer, pl_module):
         if self.step == 0:
             trainer.save_checkpoint(self.path)
 

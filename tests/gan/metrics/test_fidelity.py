@@ -58,5 +58,5 @@ def test_weights_that_cannot_be_had_are_explained_in_one_line():
     with pytest.raises(FileNotFoundError) as raised:
         TorchFidelity("means-v1", weights_path="broken")(IMAGES)
     assert str(raised.value) == (
-        "means-v1 could not be had from weights_path broken (RuntimeError: invalid hash value)"
+        "means-v1 could not be loaded from weights_path broken (RuntimeError: invalid hash value)"
     )

@@ -1,0 +1,154 @@
+"""`gan score`: scores of a folder or zip of images against another, without a training's configuration."""
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from gan.metrics import Score
+
+_EXAMPLES = """examples:
+  gan score samples.zip photos/
+  gan score samples/ photos/ --size 64 --scores Frechet,InceptionScore,KernelDistance
+  gan score samples/ photos/ --features vgg16 --scores PrecisionRecall,DensityCoverage
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the scores of the command line's images and their protocol. Return the exit code."""
+    options = _parser().parse_args(argv)
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # in one line
+    try:
+        _score(options)
+    except (ValueError, OSError, FloatingPointError) as error:
+        if os.environ.get("GAN_TRACEBACK"):
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gan score", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("images", help="folder or zip of the images to score")
+    parser.add_argument("reference", nargs="?", help="folder or zip of the images to compare with")
+    parser.add_argument(
+        "--features",
+        default="inception",
+        help="feature network: inception (the default, for FID, IS and KID), digits, a network of torch-fidelity such "
+        "as vgg16 or dinov2-vit-b-14, or module.Class of yours, which is made without arguments",
+    )
+    parser.add_argument("--weights", metavar="FILE", help="weights of the feature network; default: downloaded once")
+    parser.add_argument(
+        "--scores",
+        metavar="NAMES",
+        help="separated by commas: Frechet, InceptionScore, KernelDistance, PrecisionRecall, DensityCoverage, or "
+        "module.Class of yours; default: Frechet, without a reference InceptionScore",
+    )
+    parser.add_argument(
+        "--size", type=int, help="crop and resize images to squares of this size; default: all have the same size"
+    )
+    parser.add_argument("--channels", type=int, choices=(1, 3), help="1: gray, 3: RGB (the default)")
+    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="images at a time (default: 64)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; default: a CUDA GPU if there is one")
+    return parser
+
+
+def _score(options: argparse.Namespace) -> None:
+    from gan.metrics import evaluate  # here, so that --help needs no torch
+
+    names = options.scores or ("InceptionScore" if options.reference is None else "Frechet")
+    result = evaluate(
+        options.images,
+        options.reference,
+        _features(options.features, options.weights),
+        [_make_score(name) for name in names.split(",")],
+        size=options.size,
+        channels=options.channels,
+        batch_size=options.batch_size,
+        device=_device(options.device),
+        report_progress=_show if sys.stderr.isatty() else None,
+    )
+    for name, value in result.values.items():
+        print(f"{name}: {value!r}")
+    print(result.protocol)
+
+
+def _features(name: str, weights: str | None) -> "nn.Module":
+    from torch import nn
+
+    from gan.metrics import DigitsClassifier, InceptionV3, TorchFidelity
+
+    arguments = {} if weights is None else {"weights_path": weights}
+    known: dict[str, type[nn.Module]] = {kind.name: kind for kind in (InceptionV3, DigitsClassifier)}
+    if "." not in name and name not in known:
+        return TorchFidelity(name, weights)
+    kind = known.get(name) or _class(name, nn.Module, "--features")
+    try:
+        network: nn.Module = kind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"--features {name} cannot be made{' with --weights' if weights else ''}: {error}") from None
+    return network
+
+
+def _make_score(name: str) -> "Score":
+    from gan import metrics
+
+    known = {
+        each: kind
+        for each in metrics.__all__
+        if isinstance(kind := getattr(metrics, each), type) and issubclass(kind, metrics.Score)
+    }
+    known.pop("Score")
+    name = name.strip()
+    if "." not in name and name not in known:
+        raise ValueError(f"--scores must be among {', '.join(sorted(known))}, or module.Class of yours, got {name!r}")
+    kind = known.get(name) or _class(name, metrics.Score, "--scores")
+    try:
+        score: Score = kind()
+    except TypeError as error:
+        raise ValueError(f"--scores {name} cannot be made: {error}") from None
+    return score
+
+
+def _class(path: str, base: type, option: str) -> Any:
+    """Import a class by its path; modules of the current folder are found as well."""
+    from importlib import import_module
+
+    module, _, name = path.rpartition(".")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{option} {path} cannot be imported: {error}") from None
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ValueError(f"{option} {path} must be a subclass of {base.__module__}.{base.__name__}")
+    return found
+
+
+def _device(name: str | None) -> Any:
+    import torch
+
+    try:
+        return None if name is None else torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:  # torch says so if it was built without CUDA
+        raise ValueError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from None
+
+
+def _show(done: int, total: int) -> None:
+    end = "\n" if done == total else ""
+    print(f"\r{done:,} of {total:,} images", end=end, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
