@@ -101,7 +101,7 @@ class Checkpoint(LightningCheckpoint):
 
         By then Lightning has counted the epoch as ready to start, and would not count it again in a resumed run.
         """
-        if trainer.fit_loop.epoch_progress.total.started == 0:  # type: ignore[attr-defined]
+        if trainer.global_step == 0:
             self._loops = checkpoint["loops"] = self._loops or checkpoint["loops"]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

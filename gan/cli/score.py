@@ -91,7 +91,13 @@ def _features(name: str, weights: str | None) -> "nn.Module":
     arguments = {} if weights is None else {"weights_path": weights}
     known: dict[str, type[nn.Module]] = {kind.name: kind for kind in (InceptionV3, DigitsClassifier)}
     if "." not in name and name not in known:
-        return TorchFidelity(name, weights)
+        try:
+            return TorchFidelity(name, weights)
+        except ValueError as error:
+            known_names = ", ".join(known)
+            raise ValueError(
+                f"--features must be {known_names}, module.Class of yours, or torch-fidelity's: {error}"
+            ) from None
     kind = known.get(name) or _class(name, nn.Module, "--features")
     try:
         network: nn.Module = kind(**arguments)

@@ -90,6 +90,7 @@ def _downloaded() -> Path:
         except (OSError, RuntimeError) as error:  # no network, no space, a download cut short
             raise FileNotFoundError(
                 f"{file} is missing and {URL} could not be fetched ({error}): put it there by hand, give its path as "
-                "weights_path, or choose other metrics (configs/metrics/digits.yaml, configs/metrics/none.yaml)"
+                "weights_path (gan score: --weights), or choose other metrics (configs/metrics/digits.yaml, "
+                "configs/metrics/none.yaml)"
             ) from error
     return file

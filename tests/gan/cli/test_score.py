@@ -61,7 +61,10 @@ def test_classes_of_one_s_own(folders, tmp_path, capsys):
         (["a", "small", *DIGITS], "images are 32x32x1, those of the reference 9x9x1 (width x height x channels): "),
         (["mixed", "a", *DIGITS], "'070.png' in 'mixed' has 9x9 pixels, the first image 32x32: choose a size that all"),
         (["a", "b", "--features=digits"], "DigitsClassifier takes images of shape (N, 1, 32, 32), got (1, 3, 32, 32)"),
-        (["a", "b", "--features=Digits"], "extractor must be one of "),
+        (
+            ["a", "b", "--features=Digits"],
+            "--features must be inception, digits, module.Class of yours, or torch-fidelity's: ext",
+        ),
         (["a", "b", "--features=no.Network"], "--features no.Network cannot be imported: No module named 'no'"),
         (["a", "b", "--features=gan.metrics.Frechet"], "--features gan.metrics.Frechet must be a subclass of torch.nn"),
         (["a", "b", "--features=torch.nn.Linear"], "--features torch.nn.Linear cannot be made: "),
