@@ -17,8 +17,8 @@ SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 class InceptionV3(FeatureNetwork):
     """torch-fidelity's inception-v3-compat: TensorFlow 1's resize to 299x299, pooled features and logits without bias.
 
-    The weights (91 MB) are loaded when the first images arrive, and downloaded once, to torch-fidelity's own place. With
-    other weights than the papers' the name is `inception_custom`.
+    The weights (91 MB) are loaded when the first images arrive. They are downloaded once, to where torch-fidelity keeps
+    them. With other weights than the papers' the name is `inception_custom`.
 
     Args:
         weights_path: File of the weights; None: downloaded.
