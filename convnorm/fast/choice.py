@@ -10,10 +10,10 @@ from torch import Tensor
 
 from convnorm import functional
 from convnorm.autocast import in_autocast_precision
-from convnorm.fast.dft import plan
-from convnorm.fast.frequency import mix
-from convnorm.fast.positions import positions
-from convnorm.fast.separable import basis, mix_few
+from convnorm.fast import channel_products, separable
+from convnorm.fast.dft import positions
+from convnorm.fast.gauss import matrices
+from convnorm.fast.separable import basis
 from convnorm.functional import Grid
 from convnorm.layers import CONVOLVE, CONVOLVE_TRANSPOSED, Convolution, by_output_channel
 from convnorm.memory_format import like
@@ -87,8 +87,8 @@ def _costs(layer: Convolution, x: Tensor, grid: Grid) -> dict[Algorithm, float]:
 
     return {
         _plain: batch * outputs * (2 * taps * inputs * device.convolution + device.fft),
-        _mix: batch * 8 * transforms(device.narrowest) + 3 * inputs * outputs * (batch + 2 * taps),
-        _mix_few: batch * (4 * transforms(0) + device.reorder * inputs)
+        _channel_products: batch * 8 * transforms(device.narrowest) + 3 * inputs * outputs * (batch + 2 * taps),
+        _separable: batch * (4 * transforms(0) + device.reorder * inputs)
         + 8 * inputs * outputs * (batch + device.matrix),
     }
 
@@ -97,12 +97,12 @@ def _plain(layer: Convolution, x: Tensor, kernels: Tensor, v: Tensor, grid: Grid
     return functional.convolve(layer, x, kernels, v, grid)
 
 
-def _mix(layer: Convolution, x: Tensor, kernels: Tensor, v: Tensor, grid: Grid) -> Tensor:
-    return mix(x, kernels, v, plan(tuple(positions(layer, grid)), x.dtype, x.device))
+def _channel_products(layer: Convolution, x: Tensor, kernels: Tensor, v: Tensor, grid: Grid) -> Tensor:
+    return channel_products.convolve(x, kernels, v, matrices(tuple(positions(layer, grid)), x.dtype, x.device))
 
 
-def _mix_few(layer: Convolution, x: Tensor, kernels: Tensor, v: Tensor, grid: Grid) -> Tensor:
-    return mix_few(x, kernels, v, basis(tuple(positions(layer, grid)), x.dtype, x.device))
+def _separable(layer: Convolution, x: Tensor, kernels: Tensor, v: Tensor, grid: Grid) -> Tensor:
+    return separable.convolve(x, kernels, v, basis(tuple(positions(layer, grid)), x.dtype, x.device))
 
 
 def _pointwise(layer: Convolution, x: Tensor, kernels: Tensor) -> Tensor:

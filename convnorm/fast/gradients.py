@@ -22,32 +22,6 @@ def transformed() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
-def piece_by_piece(x: Tensor) -> bool:
-    """Return whether to go frequency by frequency: a CPU's cache holds one; elsewhere few large operations are faster.
-
-    Each has to be launched there, and what that takes is longer than a frequency.
-    """
-    return x.device.type == "cpu"
-
-
-def gradients_anew(
-    function: Callable[..., Tensor], inputs: Sequence[Tensor], needed: Sequence[bool], grad: Tensor
-) -> tuple[Tensor | None, ...]:
-    """Return the gradients of a function of which only the inputs were kept: it is computed a second time.
-
-    Args:
-        function: of the inputs, in plain operations.
-        inputs: its arguments.
-        needed: whether the gradient in each is.
-        grad: the gradient in its output.
-    """
-    with torch.enable_grad():
-        leaves = [tensor.detach().requires_grad_(need) for tensor, need in zip(inputs, needed, strict=True)]
-        y = function(*leaves)
-    found = iter(torch.autograd.grad(y, [leaf for leaf in leaves if leaf.requires_grad], grad))
-    return tuple(next(found) if need else None for need in needed)
-
-
 def gradients_with_graph(
     function: Callable[..., Tensor], inputs: Sequence[Tensor | None], needed: Sequence[bool], grad: Tensor
 ) -> tuple[Tensor | None, ...]:

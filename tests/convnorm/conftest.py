@@ -11,7 +11,7 @@ def seed() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture(params=["_plain", "_mix", "_mix_few"])
+@pytest.fixture(params=["_plain", "_channel_products", "_separable"])
 def algorithm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let one algorithm run wherever there is a choice."""
     compare, chosen = choice._costs, getattr(choice, request.param)

@@ -14,7 +14,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from convnorm import ConvNorm, convert
 
 pytestmark = pytest.mark.slow
-K3 = [("k3", "_plain"), ("k3", "_mix"), ("k3", "_mix_few")]
+K3 = [("k3", "_plain"), ("k3", "_channel_products"), ("k3", "_separable")]
 EXPORTED = "k3", "k4s2", "k1", "same", "grouped", "large", "reflect", "transposed k4s2", "1d", "3d"
 
 
@@ -27,8 +27,8 @@ def fresh_compiler() -> None:
     ("name", "algorithm", "backend"),
     [
         *((*k3, "inductor") for k3 in K3),
-        ("k4s2", "_mix", "aot_eager"),
-        ("transposed k4s2", "_mix", "aot_eager"),
+        ("k4s2", "_channel_products", "aot_eager"),
+        ("transposed k4s2", "_channel_products", "aot_eager"),
         ("k1", "_plain", "aot_eager"),
     ],
     indirect=["algorithm"],
@@ -48,7 +48,9 @@ def test_compiles_to_one_graph(name: str, backend: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "algorithm"), [("k3", "_mix"), ("k3", "_mix_few"), ("grouped", "_plain")], indirect=["algorithm"]
+    ("name", "algorithm"),
+    [("k3", "_channel_products"), ("k3", "_separable"), ("grouped", "_plain")],
+    indirect=["algorithm"],
 )
 @pytest.mark.usefixtures("algorithm")
 def test_other_batches_compile_to_one_graph_too(name: str) -> None:
@@ -68,7 +70,7 @@ def test_sizes_may_be_symbols() -> None:
     torch.testing.assert_close(compiled(x), norm(x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("algorithm", ["_mix", "_mix_few"], indirect=True)
+@pytest.mark.parametrize("algorithm", ["_channel_products", "_separable"], indirect=True)
 @pytest.mark.usefixtures("algorithm")
 @pytest.mark.parametrize("dynamic", [None, True])
 def test_constants_are_in_the_graph_as_numbers(dynamic: bool | None) -> None:
@@ -118,7 +120,7 @@ def test_an_average_compiles(momentum: float | str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "algorithm"),
-    [*K3, ("k4s2", "_mix"), ("grouped", "_plain"), ("large", "_plain"), ("k1", "_plain")],
+    [*K3, ("k4s2", "_channel_products"), ("grouped", "_plain"), ("large", "_plain"), ("k1", "_plain")],
     indirect=["algorithm"],
 )
 @pytest.mark.usefixtures("algorithm")

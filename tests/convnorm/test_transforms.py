@@ -101,8 +101,8 @@ def test_images_by_themselves_under_autocast() -> None:
 @pytest.mark.parametrize(
     ("layer", "batch", "size", "algorithm"),
     [
-        (nn.Conv2d(3, 64, 4, 2, 1), 64, 32, "_mix_few"),
-        (nn.Conv2d(64, 128, 3, 1, 1), 64, 16, "_mix"),
+        (nn.Conv2d(3, 64, 4, 2, 1), 64, 32, "_separable"),
+        (nn.Conv2d(64, 128, 3, 1, 1), 64, 16, "_channel_products"),
         (nn.Conv2d(512, 512, 3, 1, 1), 1, 14, "_plain"),
         (nn.Conv2d(3, 64, 7, 2, 3), 1, 224, "_plain"),
     ],
@@ -115,7 +115,7 @@ def test_each_algorithm_has_layers_that_it_is_the_cheapest_for(layer, batch: int
         return lambda *args: chosen.append(name) or run(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in "_plain", "_mix", "_mix_few":
+        for name in "_plain", "_channel_products", "_separable":
             patch.setattr(choice, name, note(name))
         ConvNorm(layer)(torch.zeros(batch, layer.in_channels, size, size))
     assert chosen == [algorithm]

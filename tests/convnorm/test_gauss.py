@@ -1,14 +1,14 @@
-"""Points."""
+"""The factors of real products."""
 
 import pytest
 import torch
 
-from convnorm.fast.dft import column_points, frequencies
+from convnorm.fast.gauss import factors, frequencies
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 8, 9])
-def test_points_are_of_the_fourier_transform(n: int) -> None:
-    way, column = column_points(n, range(n), real=False), torch.randn(n, dtype=torch.complex128)
+def test_factors_are_of_the_fourier_transform(n: int) -> None:
+    way, column = factors(n, range(n), real=False), torch.randn(n, dtype=torch.complex128)
     order, _ = frequencies(n, real=False)
     transform = torch.fft.fft(column, norm="ortho")[order]
     expected = torch.cat([transform.real + transform.imag, transform.real, transform.imag])
