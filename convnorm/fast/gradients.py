@@ -1,41 +1,67 @@
 """What the hand-written backward passes share."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.autograd.function import FunctionCtx
+
+from convnorm.autocast import without_autocast
 
 
 def by_plain_operations() -> bool:
-    """Return whether plain operations are wanted, in place of a backward pass by hand.
+    """Return whether to use plain operations instead of a hand-written `torch.autograd.Function`.
 
-    A compiler fuses what it likes of them and chooses itself what to compute twice; the transforms of `torch.func`
-    (vmap, jvp and the like) and `torch.autograd.forward_ad` apply to nothing else.
+    Compilers fuse and recompute plain operations as they see fit. The transforms of `torch.func` (vmap, jvp and so on)
+    and forward-mode differentiation support nothing else.
     """
     return torch.compiler.is_compiling() or transformed()
 
 
 def transformed() -> bool:
-    """Return whether a transform of `torch.func`, or forward-mode differentiation, is at work."""
-    # Nothing public says so; torch's own autograd.grad and dual levels ask these.
+    """Return whether a transform of `torch.func` or forward-mode differentiation is active."""
+    # torch has no public function for this. Its own autograd.grad and dual levels check the same two.
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def gradients_with_graph(
     function: Callable[..., Tensor], inputs: Sequence[Tensor | None], needed: Sequence[bool], grad: Tensor
 ) -> tuple[Tensor | None, ...]:
-    """Return the gradients that can be differentiated again, as a gradient penalty asks for.
-
-    They are partial ones: one input may itself be a function of another, as in a layer that is applied twice.
+    """Return gradients that can be differentiated again (``create_graph=True``), as a gradient penalty needs.
 
     Args:
-        function: of the inputs, in plain operations.
-        inputs: its arguments, of which some may be needed.
-        needed: whether the gradient in each is.
-        grad: the gradient in its output.
+        function: the forward pass in plain operations.
+        inputs: its arguments.
+        needed: which of them need a gradient.
+        grad: gradient of the output.
     """
+    # Aliases, because one input may itself be a function of another: in a layer that is applied twice.
     aliases = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
     wanted = [alias for alias, need in zip(aliases, needed, strict=True) if need and alias is not None]
     found = iter(torch.autograd.grad(function(*aliases), wanted, grad, create_graph=True))
     return tuple(next(found) if need else None for need in needed)
+
+
+def constant_product(matrix: Tensor, x: Tensor) -> Tensor:
+    """Return ``matrix @ x`` for a constant matrix (R', R) and x (R, C). Its gradient has x's precision.
+
+    The gradient of a plain product is rounded to autocast's precision when the backward pass runs under autocast.
+    """
+    return matrix @ x if by_plain_operations() else _ConstantProduct.apply(matrix, x)
+
+
+class _ConstantProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(matrix: Tensor, x: Tensor) -> Tensor:
+        return matrix @ x
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.matrix = inputs[0]  # type: ignore[attr-defined]
+
+    @staticmethod
+    @without_autocast
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
+        return None, constant_product(ctx.matrix.T, grad)
