@@ -23,7 +23,9 @@ def test_the_extra_is_the_first_part_of_the_requirements():
     assert project["dependencies"] == ["torch>=2.11"]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "convnorm").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "convnorm").glob("**/*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_convnorm_imports_torch_alone(path):
     modules = {
         name.split(".")[0]

@@ -1,9 +1,9 @@
 """Convolution, preconditioner and crop in one, as products of channels at every frequency.
 
-At each frequency the preconditioned full output is a matrix of kernels times a vector of channels. That takes 3 N^2
-multiplications per image and pair of channels (three real products per complex one, half of the frequencies), where
-the full convolution alone takes 2 k^2 N^2. The inverse transform computes only the rows and columns that crop and
-stride keep. All steps are products with the constant matrices of `gauss`.
+At each frequency the preconditioned full output is a transfer matrix times the image's channels. That takes 1.5 N^2
+multiplications per image and pair of channels (three real products for a complex one, half of the frequencies); the
+full convolution takes k^2 N^2. The inverse transform computes only the positions that crop and stride select. All
+steps are products with the constant matrices of `gauss`.
 """
 
 import functools
@@ -37,14 +37,20 @@ def convolve(x: Tensor, kernels: Tensor, v: Tensor, constants: Matrices) -> Tens
     taps = kernels.permute(2, 3, 0, 1).flatten(0, 1)  # (k*k, O, I)
     taps = taps.transpose(0, 1).contiguous().transpose(0, 1) if small_products(taps, x.dtype) else taps.contiguous()
     v = v.permute(1, 2, 0).to(x.dtype).contiguous()  # (F, N_2, O)
-    # A CPU's cache holds one frequency; other devices are faster with few large operations.
-    plain = by_plain_operations() or x.device.type != "cpu"
-    z = _products(u, taps, v, constants) if plain else _Products.apply(u, taps, v, constants)
+    z = _products(u, taps, v, constants) if all_at_once(x) else _Products.apply(u, taps, v, constants)
     return from_frequencies(constants.synthesis, z)
 
 
+def all_at_once(x: Tensor) -> bool:
+    """Return whether all frequencies are computed at once for images x, and not one by one.
+
+    A CPU's cache holds one frequency. Other devices are faster with few large operations.
+    """
+    return by_plain_operations() or x.device.type != "cpu"
+
+
 def _products(u: Tensor, taps: Tensor, v: Tensor, constants: Matrices) -> Tensor:
-    """Map (F, 2W, B, I) to (F, 2W', B, O), all frequencies of a block at once."""
+    """Return z, (F, 2W', B, O), for u, (F, 2W, B, I), all frequencies of a block at once."""
     found, first, parts = [], 0, split(taps, u.dtype)
     for block in constants.blocks:
         here = slice(first, first := first + len(block.kernels))
@@ -55,9 +61,9 @@ def _products(u: Tensor, taps: Tensor, v: Tensor, constants: Matrices) -> Tensor
 
 
 class _Products(torch.autograd.Function):
-    """`_products`, one frequency of the first axis at a time, which fits in the cache of a CPU.
+    """`_products`, one frequency of the first axis at a time, which fits in a CPU's cache.
 
-    It keeps only its inputs for the backward pass: the factors are 1.5 times as many numbers as the pixels.
+    It saves only its inputs for the backward pass: the factors are 1.5 times as many numbers as the pixels.
     """
 
     @staticmethod
@@ -66,7 +72,7 @@ class _Products(torch.autograd.Function):
         parts = split(taps, u.dtype)
         for f, block, matrix, scale in _each_frequency(v, constants):
             image, kernels = transform(block.analysis, u[f]), transform(matrix, parts).mul_(scale)
-            # V scales kernels, not products: at a frequency without power these would overflow half precision.
+            # V scales the kernels: the products would overflow half precision at a frequency without power.
             transform(block.synthesis.T, torch.bmm(image, kernels.transpose(1, 2)), out=z[f])
         return z
 
@@ -89,7 +95,7 @@ class _Products(torch.autograd.Function):
 def _gradients(
     u: Tensor, taps: Tensor, v: Tensor, constants: Matrices, grad: Tensor, needed: tuple[bool, ...]
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Return the gradients of `_products` in u and in the taps, each if it is needed."""
+    """Return the gradients of u and of the taps, or None where not needed."""
     grad_u = empty(u, *u.shape) if needed[0] else None
     grad_taps = torch.zeros_like(taps) if needed[1] else None
     parts = split(taps, u.dtype)
@@ -99,14 +105,16 @@ def _gradients(
             kernels = transform(matrix, parts).mul_(scale)
             transform(block.analysis.T, torch.bmm(products, kernels), out=grad_u[f])
         if grad_taps is not None:
-            products.mul_(scale.transpose(1, 2))  # smaller than the kernels' gradient, which V scales as well
+            products.mul_(
+                scale.transpose(1, 2)
+            )  # fewer numbers than the kernels' gradient, which V could scale instead
             of_kernels = torch.bmm(products.transpose(1, 2), transform(block.analysis, u[f]))
             grad_taps += transform(matrix[:, : len(taps)].T, of_kernels)
     return grad_u, grad_taps
 
 
 def _each_frequency(v: Tensor, constants: Matrices) -> Iterator[tuple[int, Block, Tensor, Tensor]]:
-    """Yield each frequency of the first axis: its block, its matrix for the taps, V at its products, (P, O, 1)."""
+    """Yield each frequency of the first axis, its block, its matrix for the taps and V at its products, (P, O, 1)."""
     f = 0
     for block in constants.blocks:
         for matrix in block.kernels:

@@ -1,8 +1,8 @@
-"""The one place that chooses how a preconditioned convolution is computed: by device type and sizes."""
+"""The one place that chooses how to compute a preconditioned convolution: by device and sizes."""
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,8 @@ from torch import Tensor
 from convnorm import functional
 from convnorm.autocast import in_autocast_precision
 from convnorm.fast import channel_products, separable
+from convnorm.fast.channel_products import all_at_once
+from convnorm.fast.costs import Sizes, costs
 from convnorm.fast.dft import positions
 from convnorm.fast.gauss import matrices
 from convnorm.fast.separable import basis
@@ -18,79 +20,51 @@ from convnorm.functional import Grid
 from convnorm.layers import CONVOLVE, CONVOLVE_TRANSPOSED, Convolution, by_output_channel
 from convnorm.memory_format import like
 
-COMPILED_BATCH = 64  # a compiled graph serves every batch size; it is chosen for this one
+COMPILED_BATCH = 64  # a compiled graph serves every batch size; its form is chosen for this one
+# Numbers, 256 MiB in float32: above this the kernels' transforms at all frequencies, of 1.5 numbers per frequency and
+# pair of channels, are not held at once; the plain form runs.
+MOST_KERNELS = 2**26
 
 Algorithm: TypeAlias = Callable[[Convolution, Tensor, Tensor, Tensor, Grid], Tensor]
 
 
-class Costs(NamedTuple):
-    """What a device takes, in operations of a large matrix product.
-
-    Attributes:
-        fft: an FFT and its inverse, per number.
-        convolution: one operation of a convolution.
-        reorder: bringing one number of the image into the order of the separable form.
-        matrix: one entry of the separable form's matrices, in uses of it.
-        narrowest: columns that a matrix product pays for at least.
-    """
-
-    fft: float
-    convolution: float
-    reorder: float
-    matrix: float
-    narrowest: int
-
-
-COSTS = {"cpu": Costs(fft=1000, convolution=0.4, reorder=150, matrix=85, narrowest=16)}  # measured on AMD, Zen 3 and 4
-
-
 def convolve(layer: Convolution, x: Tensor, kernels: Tensor, v: Tensor, grid: Grid) -> Tensor:
-    """Return what `functional.convolve` returns, in the form that is fastest for these sizes on x's device.
+    """Return what `functional.convolve` returns, in the fastest form for these sizes on x's device.
 
     Args:
-        layer: gives stride, groups and so on; its parameters are not used.
+        layer: the convolution. Its own parameters are not used.
         x: images, (..., I, *H), padded by `layers.pad_image`.
         kernels: one row per output channel, (O, I / groups, *k).
         v: their preconditioner.
         grid: result of `functional.full_grid`.
 
     Returns:
-        The output without bias, (..., O, *H'), in x's dtype or that of autocast.
+        The output without bias, (..., O, *H'), in x's dtype or autocast's.
     """
     if math.prod(layer.kernel_size) == 1:
         return _pointwise(layer, x, kernels * v.flatten(1)[:, 0].view(-1, *[1] * (kernels.dim() - 1)))
-    # Scale V to order one, and the kernels by the rest, so that half precision neither overflows nor vanishes.
+    # Move the scale of V into the kernels, so that neither overflows nor vanishes in half precision.
     level = v.flatten(1).mean(1).view(-1, *[1] * (v.dim() - 1))
     v, kernels = v / level, kernels.to(v.dtype) * level.unsqueeze(1)
-    costs = _costs(layer, x, grid)
-    algorithm, *others = costs
-    for other in others:  # compilers refuse `min` where sizes are symbols
-        if costs[other] < costs[algorithm]:
+    cost = _costs(layer, x, grid)
+    algorithm, *others = cost
+    for other in others:  # compilers refuse `min` with symbolic sizes
+        if cost[other] < cost[algorithm]:
             algorithm = other
     return like(in_autocast_precision(x, lambda x: algorithm(layer, x, kernels, v, grid)), x, kernels)
 
 
 def _costs(layer: Convolution, x: Tensor, grid: Grid) -> dict[Algorithm, float]:
-    """Return the cost of each algorithm that applies, per number of the grid.
-
-    Channel products pay for the kernels' transforms, so they need a batch.
-    """
+    """Return the cost of each form that applies."""
     if x.dim() != 4 or len(grid.size) != 2 or layer.groups > 1:
         return {_plain: 0}
-    device = COSTS["cpu"]
+    inputs, outputs, cells = layer.in_channels, layer.out_channels, math.prod(grid.size)
+    if all_at_once(x) and 3 * cells * inputs * outputs > 2 * MOST_KERNELS:
+        return {_plain: 0}
     batch = COMPILED_BATCH if torch.compiler.is_compiling() else len(x)
-    inputs, outputs, taps = layer.in_channels, layer.out_channels, math.prod(layer.kernel_size)
-    width, kept = len(positions(layer, grid).pixels[1]), len(grid.crop[1])
-
-    def transforms(narrowest: int) -> int:
-        return width * max(inputs, narrowest) + kept * max(outputs, narrowest)
-
-    return {
-        _plain: batch * outputs * (2 * taps * inputs * device.convolution + device.fft),
-        _channel_products: batch * 8 * transforms(device.narrowest) + 3 * inputs * outputs * (batch + 2 * taps),
-        _separable: batch * (4 * transforms(0) + device.reorder * inputs)
-        + 8 * inputs * outputs * (batch + device.matrix),
-    }
+    width = len(positions(layer, grid).pixels[1])
+    sizes = Sizes(batch, inputs, outputs, math.prod(layer.kernel_size), cells, width, len(grid.crop[1]))
+    return dict(zip((_plain, _channel_products, _separable), costs(x.device.type, sizes), strict=True))
 
 
 def _plain(layer: Convolution, x: Tensor, kernels: Tensor, v: Tensor, grid: Grid) -> Tensor:
@@ -106,7 +80,7 @@ def _separable(layer: Convolution, x: Tensor, kernels: Tensor, v: Tensor, grid: 
 
 
 def _pointwise(layer: Convolution, x: Tensor, kernels: Tensor) -> Tensor:
-    """Return the layer's own output for kernels of one tap, whose V is a scale that they hold already."""
+    """Return the layer's own output for 1x1 kernels that are scaled by their V already."""
     weight, axes = by_output_channel(layer, kernels).to(x.dtype), kernels.dim() - 2
     padding = () if layer.padding_mode != "zeros" or isinstance(layer.padding, str) else layer.padding
     if layer.transposed:
@@ -114,7 +88,7 @@ def _pointwise(layer: Convolution, x: Tensor, kernels: Tensor) -> Tensor:
         return CONVOLVE_TRANSPOSED[axes](x, weight, None, layer.stride, padding, extra, layer.groups, layer.dilation)
     if any(padding):
         x = F.pad(x, [p for axis in reversed(padding) for p in (axis, axis)])
-    # Strided here and not by the convolution: with AVX2, oneDNN's gradients in such weights of fewer than 8 inputs are
-    # wrong, or end the process (uxlfoundation/oneDNN#6035).
+    # Stride by slicing: with AVX2, oneDNN's weight gradient of a strided 1x1 convolution with fewer than 8 inputs is
+    # wrong or ends the process (uxlfoundation/oneDNN#6035).
     steps: list[Any] = [slice(None, None, stride) for stride in layer.stride]
     return CONVOLVE[axes](x[tuple([..., *steps])], weight, None, 1, 0, 1, layer.groups)

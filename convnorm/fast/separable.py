@@ -88,7 +88,7 @@ def _kernel_matrices(kernels: Tensor, v: Tensor, constants: Basis) -> Tensor:
 def _preconditioned(coefficients: Tensor, v: Tensor, constants: Basis) -> Tensor:
     """Scale the kernels' transforms by V, given as coefficients (4, F, G, I, O).
 
-    Write a transform's coefficients as a + b i + c j + d ij with two imaginary units, i for the first axis and j for the
+    Write the coefficients as a + b i + c j + d ij with two imaginary units, i for the first axis and j for the
     second, and ij = ji. Its value at (f, g) is the one with i for j, at (f, -g) the one with -i for j. To scale the
     first by V and the second by V' is to multiply by (V + V') / 2 + (V' - V) / 2 ij.
     """

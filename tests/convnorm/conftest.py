@@ -12,8 +12,8 @@ def seed() -> None:
 
 
 @pytest.fixture(params=["_plain", "_channel_products", "_separable"])
-def algorithm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let one algorithm run wherever there is a choice."""
+def algorithm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let one algorithm run wherever there is a choice; return its name."""
     compare, chosen = choice._costs, getattr(choice, request.param)
 
     def costs(*args: Any) -> dict[choice.Algorithm, float]:
@@ -21,3 +21,4 @@ def algorithm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         return {chosen: 0} if chosen in found else found
 
     monkeypatch.setattr(choice, "_costs", costs)
+    return str(request.param)

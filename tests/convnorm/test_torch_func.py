@@ -11,7 +11,6 @@ from torch.autograd import forward_ad
 from torch.func import functional_call, functionalize, grad, hessian, jvp, linearize, vmap
 
 from convnorm import ConvNorm
-from convnorm.fast import choice
 
 LAYERS = {
     "k4s2": nn.Conv2d(3, 4, 4, stride=2, padding=1),
@@ -96,26 +95,3 @@ def test_images_by_themselves_under_autocast() -> None:
         found = vmap(lambda image: norm(image[None])[0])(x)
     truth = norm(x)
     assert (found - truth).norm() < 2e-2 * truth.norm()
-
-
-@pytest.mark.parametrize(
-    ("layer", "batch", "size", "algorithm"),
-    [
-        (nn.Conv2d(3, 64, 4, 2, 1), 64, 32, "_separable"),
-        (nn.Conv2d(64, 128, 3, 1, 1), 64, 16, "_channel_products"),
-        (nn.Conv2d(512, 512, 3, 1, 1), 1, 14, "_plain"),
-        (nn.Conv2d(3, 64, 7, 2, 3), 1, 224, "_plain"),
-    ],
-)
-def test_each_algorithm_has_layers_that_it_is_the_cheapest_for(layer, batch: int, size: int, algorithm: str) -> None:
-    chosen = []
-
-    def note(name: str) -> choice.Algorithm:
-        run = getattr(choice, name)
-        return lambda *args: chosen.append(name) or run(*args)
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in "_plain", "_channel_products", "_separable":
-            patch.setattr(choice, name, note(name))
-        ConvNorm(layer)(torch.zeros(batch, layer.in_channels, size, size))
-    assert chosen == [algorithm]
