@@ -1,4 +1,4 @@
-"""What torch's autocast does to a convolution, for operations of our own."""
+"""torch's autocast for operations that it does not know."""
 
 import functools
 from collections.abc import Callable
@@ -11,20 +11,20 @@ Gradients = TypeVar("Gradients")
 
 
 def is_enabled(x: Tensor) -> bool:
-    """Return whether autocast is on for x's device; a meta device knows none."""
+    """Return whether autocast is on for x's device. The meta device has none."""
     return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
 
 
 def precision(x: Tensor) -> torch.dtype:
-    """Return the data type in which a convolution of x is computed here: autocast's, of floats up to float32."""
+    """Return the dtype in which torch would convolve x: autocast's if it is on and x is at most float32, else x's."""
     if is_enabled(x) and x.is_floating_point() and x.dtype != torch.float64:
         return torch.get_autocast_dtype(x.device.type)
     return x.dtype
 
 
 def in_autocast_precision(x: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
-    """Run on x in the precision that autocast asks for, and with autocast off."""
-    if not is_enabled(x):  # else an exported graph would have a part for every layer
+    """Cast x to `precision`, then return ``run(x)`` with autocast off."""
+    if not is_enabled(x):  # or an exported graph would have a subgraph per layer
         return run(x)
     x = x.to(precision(x))
     with torch.autocast(x.device.type, enabled=False):
@@ -32,9 +32,10 @@ def in_autocast_precision(x: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def without_autocast(backward: Callable[[Any, Tensor], Gradients]) -> Callable[[Any, Tensor], Gradients]:
-    """Let a backward pass keep the precisions of its forward pass where it is called with autocast on.
+    """Decorate a `torch.autograd.Function`'s backward pass to run with autocast off.
 
-    torch advises against that, but gradient penalties do it.
+    It keeps its forward pass's precision when gradients are computed under autocast, which torch advises against but
+    gradient penalties do.
     """
 
     @functools.wraps(backward)

@@ -1,4 +1,4 @@
-"""ConvNorm in any network: wrap one layer, or every convolution of a network."""
+"""Put ConvNorm into a network: on one layer, or on every convolution."""
 
 from collections.abc import Callable
 
@@ -10,30 +10,30 @@ from convnorm.modules import ConvNorm
 
 
 def conv_norm(layer: nn.Module) -> nn.Module:
-    """Return the layer in a `ConvNorm` if it is a convolution, anything else untouched."""
+    """Return a `ConvNorm` of the layer if it is a convolution, else the layer itself."""
     return ConvNorm(layer) if isinstance(layer, CONVOLUTIONS) else layer
 
 
 def convert(module: nn.Module, wrap: Callable[[nn.Module], nn.Module] = conv_norm) -> nn.Module:
-    """Replace every layer of a network, in place, by what `wrap` makes of it.
+    """Replace modules of a network in place: each by what `wrap` returns for it.
 
-    What `wrap` replaces is not looked into, nor is a `ConvNorm`; what it returns untouched is, down to the leaves. A
-    module that stands in several places is wrapped once. Convert before an optimizer is made of the parameters: the
-    filters are new ones. Of a module that reads a layer's weight instead of calling it, the layers are to be left
-    alone, which `wrap` does by returning them::
+    `wrap` is called on every module, parents first. It leaves a module alone by returning it. It is not called on the
+    children of a module that it replaced or of a `ConvNorm`. A shared module is wrapped once. Create the optimizer
+    afterwards, because the depthwise filters are new parameters. Leave layers alone whose weight some module reads
+    instead of calling the layer::
 
         convert(resnet18(), lambda m: m if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) else conv_norm(m))
 
     Args:
         module: a network, or a single layer.
-        wrap: a function from a layer to the module that takes its place.
+        wrap: function from a module to its replacement.
 
     Returns:
-        The network, or the wrapped layer if `module` is one.
+        The network, or the replacement of `module` itself.
 
     Raises:
-        TypeError: if `wrap` raises one, or returns what is no module, or a layer has been compiled by itself, or
-            something is wrapped in DistributedDataParallel. No module has been replaced then.
+        TypeError: if `wrap` raises a TypeError or does not return a module, if a layer was compiled on its own, or if
+            the network contains a DistributedDataParallel. Then no module has been replaced.
     """
     for path, part in module.named_modules():
         if isinstance(part, DistributedDataParallel):
@@ -68,7 +68,7 @@ def _wrapped(module: nn.Module, wrap: Callable[[nn.Module], nn.Module], path: st
 
 
 def _children(module: nn.Module, replacement: nn.Module) -> dict[str, nn.Module]:
-    """Return what `convert` looks into: nothing of a module that is replaced or is a `ConvNorm`."""
+    """Return the children that `wrap` is called on: none of a replaced module or a `ConvNorm`."""
     if replacement is not module or isinstance(module, ConvNorm):
         return {}
     return {name: child for name, child in module._modules.items() if child is not None}

@@ -2,7 +2,7 @@
 
 A zero-padded convolution is circular on the grid of its full output: at every frequency w of the discrete Fourier
 transform it multiplies the I input channels by one O x I transfer matrix. ConvNorm divides each row of each of these
-matrices by its norm and keeps what the layer's padding and stride ask for (Eq. 4)::
+matrices by its norm, then crops and subsamples by the layer's padding and stride (Eq. 4)::
 
     V_o(w) = (sum_i |FFT a_oi(w)|^2)^(-1/2)        y = crop(IFFT(V * FFT(a * x)))
 
@@ -133,7 +133,7 @@ class Grid(NamedTuple):
     Attributes:
         size: N, large enough that no product of a pixel and a kernel tap wraps around.
         padding: zeros around the image in the full convolution; `output_padding` of a full transposed convolution.
-        crop: positions that the layer's padding and stride keep.
+        crop: positions that the layer's padding and stride select.
     """
 
     size: tuple[int, ...]
@@ -184,7 +184,7 @@ def convolve(layer: Convolution, x: Tensor, kernels: Tensor, v: Tensor, grid: Gr
     Everything runs in the precision of the kernels: V amplifies whatever was rounded before it.
     """
     y = precondition(full_output(layer, x.to(kernels.dtype), kernels, grid), v)
-    crop: list[Any] = [slice(kept.start, kept.stop, kept.step) for kept in grid.crop]
+    crop: list[Any] = [slice(axis.start, axis.stop, axis.step) for axis in grid.crop]
     return y[tuple([..., *crop])].to(x.dtype)
 
 

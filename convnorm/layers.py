@@ -1,4 +1,4 @@
-"""Convolution layers as torch has them: which kinds there are, their padding, and which of them ConvNorm refuses."""
+"""torch's convolution layers: their kinds, their padding, and which of them ConvNorm refuses."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -16,7 +16,7 @@ CONVOLUTIONS = nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTrans
 CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}  # by the number of spatial axes
 CONVOLVE_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
-# Attributes that the hooks of torch.nn.utils.spectral_norm, prune and weight_norm add beside a weight or bias
+# Attributes that torch.nn.utils.spectral_norm, prune and weight_norm add for their hooks
 HOOKED = "weight_orig", "weight_g", "bias_orig"
 INSTEAD = (
     "ConvNorm reads weight and bias but never calls the layer. In place of torch.nn.utils.spectral_norm, weight_norm "
@@ -25,7 +25,7 @@ INSTEAD = (
 
 
 def by_output_channel(layer: Convolution, weight: Tensor) -> Tensor:
-    """Return a layer's weight with one row per output channel, (O, I / groups, *k). It is its own inverse."""
+    """Return a layer's weight with output channels first, (O, I / groups, *k). The function is its own inverse."""
     if not layer.transposed:
         return weight
     groups = weight.reshape(layer.groups, -1, *weight.shape[1:])
@@ -33,7 +33,7 @@ def by_output_channel(layer: Convolution, weight: Tensor) -> Tensor:
 
 
 def zero_padding(layer: Convolution) -> list[tuple[int, int]]:
-    """Return the zeros that a layer adds before and after the image, per axis."""
+    """Return how many zeros the layer pads before and after the image, per axis."""
     if layer.padding_mode != "zeros" or layer.padding == "valid":
         return [(0, 0)] * len(layer.kernel_size)
     if layer.padding == "same":
@@ -43,7 +43,7 @@ def zero_padding(layer: Convolution) -> list[tuple[int, int]]:
 
 
 def pad_image(layer: Convolution, x: Tensor) -> Tensor:
-    """Pad the image as the layer's padding mode says. Zeros are left to the convolution."""
+    """Pad the image by the layer's padding mode, except with zeros, which the convolution adds."""
     if layer.padding_mode == "zeros":
         return x
     return like(F.pad(x, layer._reversed_padding_repeated_twice, mode=layer.padding_mode), x)
@@ -53,7 +53,7 @@ def padded_size(layer: Convolution, size: Sequence[int]) -> list[int]:
     """Return the size of an image after `pad_image`."""
     if layer.padding_mode == "zeros":
         return list(size)
-    margins = layer._reversed_padding_repeated_twice  # of the last axis first
+    margins = layer._reversed_padding_repeated_twice  # last axis first
     return [h + sum(margins[2 * i : 2 * i + 2]) for h, i in zip(size, reversed(range(len(size))), strict=True)]
 
 
@@ -68,7 +68,7 @@ def check_kernels(kernels: Tensor, size: Sequence[int], dilation: Sequence[int])
 
 
 def check_padding(layer: Convolution) -> None:
-    """Refuse the zero padding and output padding that torch refuses."""
+    """Refuse the padding and output padding that torch refuses."""
     if min(min(pair) for pair in zero_padding(layer)) < 0:
         raise ValueError(f"padding must not be negative, got {layer}")
     limits = [max(pair) for pair in zip(layer.stride, layer.dilation, strict=True)]
@@ -114,13 +114,13 @@ def _check_weight(layer: nn.Module, name: str) -> None:
 def is_hooked(module: nn.Module | None) -> bool:
     """Return whether a hook of `torch.nn.utils.spectral_norm`, `weight_norm` or `prune` sets a weight or bias.
 
-    Such a hook runs when the module is called; until then what the module holds may be outdated.
+    Such a hook runs when the module is called. Until then the weight or bias may be outdated.
     """
     return any(hasattr(module, name) for name in HOOKED)
 
 
 def check_not_hooked(*modules: nn.Module | None) -> None:
-    """Refuse hooks that were added after wrapping and would have no effect."""
+    """Refuse modules with such hooks: ConvNorm does not call the module, so they would never run."""
     for module in modules:
         if is_hooked(module):
             raise TypeError(f"a hook that never runs sets the weight or bias of {module}: {INSTEAD}")

@@ -1,4 +1,4 @@
-"""Memory formats: in which order the numbers of an image lie in memory."""
+"""Memory formats of images: contiguous or channels_last."""
 
 from typing import Any
 
@@ -12,15 +12,15 @@ CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def like(y: Tensor, *examples: Tensor) -> Tensor:
-    """Return y in channels_last if one of the examples is, else contiguous."""
-    channels_last = CHANNELS_LAST.get(y.dim()) if not transformed() else None  # vmap does not know this format
+    """Return y in channels_last if one of the examples is in it, else contiguous."""
+    channels_last = CHANNELS_LAST.get(y.dim()) if not transformed() else None  # vmap does not support it
     if channels_last and any(_is_in(channels_last, example) for example in examples):
         return y.contiguous(memory_format=channels_last)
     return y.contiguous()
 
 
 def _is_in(memory_format: torch.memory_format, x: Tensor) -> bool:
-    """Return whether x is meant to be in this format. An image of one channel is in both: strides decide."""
+    """Return whether x is in this format. Images of one channel are in both; their strides decide."""
     channels, pixels = x.stride(1), x.stride(-1)
     return x.is_contiguous(memory_format=memory_format) and (channels < pixels or channels == x.shape[1] == 1)
 
@@ -41,11 +41,11 @@ class _KeepMemoryFormat(torch.autograd.Function):
 
 
 def keep_memory_format(x: Tensor) -> Tensor:
-    """Return x unchanged and bring its gradient into x's own memory format.
+    """Return x unchanged, and its gradient in x's memory format.
 
-    On a CPU the backward pass of an activation takes 3 to 30 times as long if its gradient is in another format than
-    the activations it kept, longer than converting the gradient. Put it between a layer that may return gradients in
-    another format (a flattened head, an FFT) and the activation before it.
+    On a CPU the backward pass of an activation function takes 3 to 30 times as long if its gradient has another memory
+    format than its input, which costs more than a conversion. Use it after an activation, before a layer whose gradient
+    may have another format, such as a flattened head.
 
     Args:
         x: images, (B, C, H, W).

@@ -20,31 +20,31 @@ FILTERS: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: n
 
 
 class ConvNorm(nn.Module):
-    """A convolution whose output channels are isometries: its full output is filtered to a flat spectrum (Eq. 4).
+    """A convolution with Convolutional Normalization (Liu et al., NeurIPS 2021, Eq. 4).
 
-    The layer is applied with stride 1 and zero padding to its full output, on whose own grid it is an exact circular
-    convolution; that is preconditioned, then cropped and subsampled to what the layer's padding and stride ask for;
-    then come the depthwise filter and the layer's bias. Other padding modes first extend the image, as the layer does.
+    The full output of the convolution (stride 1, zero padding k - 1) is preconditioned, cropped and subsampled by the
+    layer's padding and stride, filtered by a depthwise convolution, and the bias is added. `convnorm.functional` has
+    the method in plain operations. Padding modes other than zeros pad the image first, as the layer does.
 
-    Every row of every frequency's transfer matrix has norm one, which bounds the operator norm by sqrt(O), for zero
-    padding; it does not make the layer 1-Lipschitz. Unless `momentum` is given, training and evaluation compute the
-    same function of the weights, for any size of image.
+    At every frequency each row of the transfer matrix has norm one. With zero padding this bounds the operator norm by
+    sqrt(O); it does not make the layer 1-Lipschitz. Without `momentum`, training and evaluation compute the same
+    function of the weights, for any image size.
 
     Args:
-        layer: a convolution, plain or transposed, with 1 to 3 spatial axes. It is held as `.layer` and stays the truth
-            about weight, bias, stride and padding; it may carry a parametrization. Its weight is read and the layer is
-            never called, so that hooks on it would not run.
-        affine: whether a learnable depthwise filter follows, as `.affine`: of the next odd size to the layer's kernel,
-            starting as the identity.
-        momentum: the paper's moving average of the spectrum, used in evaluation: how much of the newest spectrum enters
-            at each forward pass in training mode, or "cosine" for the authors' schedule, 0.5 (cos(pi t / 40000) + 1)
-            in the t-th of them while that is above 0.01, then 0.01. The average starts at zero, as theirs does, and is
-            of one size of images, which the first of them tells: `torch.optim.swa_utils.AveragedModel` is to copy a
-            network after that, and `torch.distributed.checkpoint` to load one.
+        layer: a convolution, plain or transposed, with 1 to 3 spatial axes, stored as `.layer`. Its weight, bias,
+            stride and padding are read at each forward pass, and it may be parametrized. It is never called, so hooks
+            on it would not run.
+        affine: add a learnable depthwise filter, `.affine`. It starts as the identity; its size is the kernel's, plus
+            one where that is even.
+        momentum: keep the paper's moving average of the preconditioner for evaluation. The value is the weight of the
+            newest preconditioner at each forward pass in training, or "cosine" for the authors' schedule: at pass t,
+            0.5 (cos(pi t / 40000) + 1), but at least 0.01. The average starts at zero, as theirs does. Its shape
+            depends on the image size, which is known after the first forward pass: copy the module
+            (`torch.optim.swa_utils.AveragedModel`) or load into it with `torch.distributed.checkpoint` after that.
 
     Raises:
-        TypeError: if `layer` is no such convolution, has a `forward` of its own, forward hooks, a complex weight, or
-            one that is neither a parameter nor parametrized.
+        TypeError: if `layer` is not such a convolution, overrides `forward`, or has forward hooks, a complex weight or
+            a weight that is neither a parameter nor parametrized.
         ValueError: if `momentum` is neither None, "cosine" nor a number in (0, 1].
     """
 
@@ -64,28 +64,30 @@ class ConvNorm(nn.Module):
             self.register_buffer("num_batches_tracked", torch.tensor(0, device=device))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, I, *H) or (I, *H) to what the layer's own shape for it is.
+        """Return the output for images (B, I, *H) or (I, *H), of the shape that the layer itself would return.
 
         Raises:
-            TypeError: if a hook sets a weight or bias of the layer or the filter: neither is called.
-            RuntimeError: if an average would begin in a replica of `nn.DataParallel`.
-            ValueError: if x is of another shape than that or, without autocast, of another dtype than the weight.
+            TypeError: if a hook sets a weight or bias of the layer or the filter; neither is called.
+            RuntimeError: if the moving average would begin in a replica of `nn.DataParallel`.
+            ValueError: if x has another shape or, without autocast, another dtype than the weight.
         """
         check_not_hooked(self.layer, self.affine)
         layer, weight = self.layer, self.layer.weight
         axes = weight.dim() - 2
         _check_images(x, layer.in_channels, weight)
         x = pad_image(layer, x)
-        # Compilers are to take the size as a number, even where they were asked for symbols: constants depend on it.
+        # `index` makes compilers treat the size as a number even with symbolic sizes: constants depend on it.
         grid = full_grid(layer, [operator.index(h) for h in x.shape[-axes:]])
         kernels = by_output_channel(layer, weight)
         y = convolve(layer, x, kernels, self.preconditioner(kernels, grid.size), grid)
         if self.affine is None:
             return y if layer.bias is None else y + layer.bias.view(-1, *[1] * axes).to(y.dtype)
-        return like(filter_channels(y, self.affine.weight, layer.bias), y)  # torch's may differ for one image
+        return like(
+            filter_channels(y, self.affine.weight, layer.bias), y
+        )  # torch may return another format for one image
 
     def preconditioner(self, kernels: Tensor, size: Sequence[int]) -> Tensor:
-        """Return the preconditioner to use on a grid: that of the kernels, or the moving average in evaluation."""
+        """Return the preconditioner for a grid: the kernels' own, or in evaluation the moving average."""
         current = preconditioner(kernels, size, self.layer.dilation)
         if self.momentum is None:
             return current
@@ -97,11 +99,11 @@ class ConvNorm(nn.Module):
         return self.running_preconditioner[:, : size[0] // 2 + 1]
 
     def _track(self, current: Tensor) -> None:
-        # Without `torch.no_grad`, which a spectrum does not need and `torch.export.load` cannot read back.
+        # V has no gradient, so this needs no `torch.no_grad`, which `torch.export.load` cannot read.
         if self.running_preconditioner.numel() == 0:
             if getattr(self, "_is_replica", False):
                 raise RuntimeError("make a step before nn.DataParallel: an average that begins in a replica is lost")
-            with torch.inference_mode(False):  # training comes after whatever pass is the first
+            with torch.inference_mode(False):  # the first pass may run in inference mode, later ones train
                 self.running_preconditioner = torch.zeros(current.shape, dtype=current.dtype, device=current.device)
         self._check_size(current.shape[1:])
         self.num_batches_tracked += 1
@@ -115,7 +117,7 @@ class ConvNorm(nn.Module):
             raise ValueError(f"momentum needs images of one size: the average is of grid {tuple(average)}, got {size}")
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ConvNorm":
-        """Move and cast, but leave the average at least float32: what half precision can hold ends at 65,504."""
+        """Move and cast as usual, but keep the average at least float32: float16 overflows at 65,504."""
         if self.momentum is None:
             return super()._apply(fn, recurse)
         average, self._buffers["running_preconditioner"] = self.running_preconditioner, None
@@ -123,7 +125,7 @@ class ConvNorm(nn.Module):
             super()._apply(fn, recurse)
         finally:
             self.running_preconditioner = average
-        moved = fn(average.flatten())  # formats of memory are for images
+        moved = fn(average.flatten())  # flat, because memory formats are for images only
         if moved.dtype.itemsize < 4:
             moved = average.flatten().to(moved.device, torch.float32)
         self.running_preconditioner = moved.view(average.shape)
@@ -132,18 +134,16 @@ class ConvNorm(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
         if self.momentum is not None and (saved := state_dict.get(prefix + "running_preconditioner")) is not None:
             with torch.inference_mode(False):
-                self.running_preconditioner = self.running_preconditioner.new_empty(
-                    saved.shape
-                )  # the images' shape, not ours
+                self.running_preconditioner = self.running_preconditioner.new_empty(saved.shape)  # of its image size
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
-        """Show the only option that no submodule shows."""
+        """Show `momentum`; submodules show the rest."""
         return "" if self.momentum is None else f"momentum={self.momentum!r}"
 
 
 def _check_images(x: Tensor, channels: int, weight: Tensor) -> None:
-    """Refuse what the layer itself would: the algorithms would compute something of most of it."""
+    """Refuse images that the layer itself refuses; without this most would give some output."""
     axes = weight.dim() - 2
     if x.dim() not in (axes + 1, axes + 2) or x.shape[-axes - 1] != channels:
         axes_of = f"{channels} channels and {axes} spatial {'axis' if axes == 1 else 'axes'}"
@@ -153,7 +153,7 @@ def _check_images(x: Tensor, channels: int, weight: Tensor) -> None:
 
 
 def _cosine(step: Tensor) -> Tensor:
-    """Return the authors' schedule: almost only the newest spectrum at first, a hundredth of it from step 37,449 on."""
+    """Return the authors' schedule: the weight of the newest preconditioner, from 1 down to 0.01 at step 37,449."""
     return (0.5 * (torch.cos(step.clamp_max(40000) * (math.pi / 40000)) + 1)).clamp_min(0.01)
 
 
@@ -162,13 +162,13 @@ def _is_fraction(momentum: object) -> bool:
 
 
 def _identity_filter(layer: Convolution) -> nn.Module:
-    """Return a depthwise convolution that is the identity; odd, or "same" would move the image by half a pixel."""
+    """Return a depthwise convolution that is the identity. Its size is odd, so that it is centered."""
     channels = layer.out_channels
     kernel = [k + 1 - k % 2 for k in layer.kernel_size]
     padding = [k // 2 for k in kernel]
     affine: nn.Module = FILTERS[len(kernel)](
         channels, channels, kernel, padding=padding, groups=channels, bias=False, device="meta"
-    )  # on the meta device, or its random initialization would shift what the next layers draw
+    )  # on the meta device, so that its initialization draws no random numbers
     weight = torch.zeros(channels, 1, *kernel, device=layer.weight.device, dtype=layer.weight.dtype)
     weight.flatten(1)[:, math.prod(kernel) // 2] = 1
     affine.weight = nn.Parameter(weight)

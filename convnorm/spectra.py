@@ -1,4 +1,4 @@
-"""Exact singular values and operator norms of convolutions, to watch what a normalization does to them."""
+"""Exact singular values and operator norms of convolutions, to measure what a normalization does."""
 
 import copy
 import math
@@ -12,26 +12,25 @@ from convnorm.functional import all_frequencies, full_grid, transfer_matrices
 from convnorm.layers import CONVOLUTIONS, Convolution, by_output_channel, is_hooked, padded_size
 from convnorm.modules import ConvNorm
 
-ALARMING = 1e-4  # relative residual of Lanczos, which bounds the error, at which there is a warning
-STEPS = 200  # of Lanczos, at most; 20 to 60 reach the tolerance on the layers of trained and untrained networks
+ALARMING = 1e-4  # warn above this relative residual of Lanczos' method, which bounds the error
+STEPS = 200  # at most; 20 to 60 reach the tolerance on layers of trained and untrained networks
 
 
 @torch.no_grad()
 def singular_values(layer: nn.Module, size: Sequence[int]) -> Tensor:
     """Return the singular values of a convolution as a circular operator: those of its transfer matrices.
 
-    The operator has stride 1 and lives on the grid N of the layer's full output (H + k - 1 an axis), on which a
-    zero-padded image is convolved exactly (Sedghi, Gupta and Long, "The Singular Values of Convolutional Layers",
-    2019). Other padding modes extend the image first, to H + 2p. Of a `ConvNorm` it is the preconditioned convolution,
-    before its depthwise filter.
+    The operator has stride 1, on the grid N = H + k - 1 of the layer's full output, where it is exact for zero-padded
+    images (Sedghi, Gupta and Long, "The Singular Values of Convolutional Layers", 2019). Other padding modes pad the
+    image first, to H + 2p. For a `ConvNorm` this is the preconditioned convolution without the depthwise filter.
 
     Args:
-        layer: a convolution, plain or transposed, that may carry parametrizations, or a `ConvNorm`.
+        layer: a convolution, plain or transposed, possibly parametrized, or a `ConvNorm`.
         size: spatial size H of the input images.
 
     Returns:
-        Float64, (*N, min(O, I)), largest first at each frequency; grouped layers have groups · min(O/groups, I/groups)
-        values.
+        Float64, (*N, min(O, I)), in descending order at each frequency; groups · min(O / groups, I / groups) values for
+        a grouped layer.
 
     Raises:
         TypeError: if `layer` is none of these, or a hook sets its weight or bias.
@@ -52,23 +51,23 @@ def singular_values(layer: nn.Module, size: Sequence[int]) -> Tensor:
 
 
 def operator_norm(layer: nn.Module, size: Sequence[int] = ()) -> float:
-    """Return the largest singular value of a layer as it acts: with its zero padding, stride and all that wraps it.
+    """Return the largest singular value of a layer as it is applied: with padding, stride and depthwise filter.
 
-    For a convolution by Lanczos' method on the map from one image to the output without bias, to about 1e-6 of the
-    value; where 200 steps do not suffice, to at least 1e-4, or a warning says how far from it. Convolutions in TF32,
-    which cuDNN takes by default, are not as exact: `torch.backends.cudnn.conv.fp32_precision = "ieee"`. The layer, its
-    mode and the global random state are left as they are.
+    For a convolution this runs Lanczos' method on the linear map from one image to the output without bias, to a
+    relative error of 1e-6. After 200 steps it stops, and warns if the error may exceed 1e-4. On a GPU set
+    `torch.backends.cudnn.conv.fp32_precision = "ieee"`: TF32, cuDNN's default, is less accurate. The layer, its mode
+    and the global random state do not change.
 
     Args:
-        layer: a `Linear`, a convolution, plain or transposed, either with parametrizations or not, or a `ConvNorm`
-            (its depthwise filter included; with momentum the average is used in evaluation mode only).
-        size: spatial size H of the input images; a `Linear` has none.
+        layer: a `Linear` or a convolution, plain or transposed, possibly parametrized, or a `ConvNorm` (which uses its
+            moving average in evaluation mode only).
+        size: spatial size H of the input images; empty for a `Linear`.
 
     Raises:
         TypeError: if `layer` is none of these, or a hook sets its weight or bias.
         ValueError: if `size` does not have one positive number per spatial axis, or the weights are not finite.
     """
-    with torch.inference_mode(False):  # it needs gradients
+    with torch.inference_mode(False):  # Lanczos needs gradients
         return _operator_norm(_frozen(layer, torch.float32), size)
 
 
@@ -79,7 +78,7 @@ def _operator_norm(layer: nn.Module, size: Sequence[int]) -> float:
     convolution = _convolution(layer)
     _check_size(convolution, size)
     if isinstance(convolution.bias, nn.Parameter):
-        convolution.bias = None  # small weights would drown beside it
+        convolution.bias = None  # it would hide small weights
     random = torch.Generator().manual_seed(0)
     start = torch.randn(1, convolution.in_channels, *size, generator=random, device="cpu")
     return _norm_by_lanczos(layer, start.to(convolution.weight))
@@ -98,14 +97,14 @@ def _norm_by_lanczos(layer: nn.Module, start: Tensor) -> float:
         if scale == 0:
             return 0.0
 
-        def gram(x: Tensor) -> Tensor:  # of the layer over its scale, so that no square overflows or vanishes
+        def gram(x: Tensor) -> Tensor:  # divided by the scale, so that no square overflows or vanishes
             return torch.autograd.grad(offset, image, act(x / scale) / scale, retain_graph=True)[0]
 
         return scale * math.sqrt(_largest_eigenvalue(gram, start))
 
 
 def _largest_eigenvalue(gram: Callable[[Tensor], Tensor], start: Tensor, tolerance: float = 1e-6) -> float:
-    """Run Lanczos with full reorthogonalization on a positive semidefinite map until its residual bounds the error."""
+    """Run Lanczos' method, reorthogonalized, on a positive semidefinite map until the residual is within tolerance."""
     vectors = [start / start.norm()]
     diagonal: list[float] = []
     off_diagonal: list[float] = []
@@ -132,7 +131,7 @@ def _largest_eigenvalue(gram: Callable[[Tensor], Tensor], start: Tensor, toleran
 
 
 def _frozen(layer: nn.Module, least: torch.dtype) -> nn.Module:
-    """Return a copy of at least the given precision, in which reading moves no parametrization and no average."""
+    """Return a copy of at least the given precision, in evaluation mode, so that reading it updates nothing."""
     if any(is_hooked(module) for module in layer.modules()):
         raise TypeError(
             f"layer must be free of the hooks of torch.nn.utils.spectral_norm, weight_norm and prune, got {layer}: use "
@@ -140,7 +139,7 @@ def _frozen(layer: nn.Module, least: torch.dtype) -> nn.Module:
         )
     frozen = copy.deepcopy(layer).requires_grad_(False)
     if isinstance(frozen, ConvNorm) and frozen.training:
-        frozen.momentum = None  # it trains on the spectrum of now, whatever the average is
+        frozen.momentum = None  # in training it uses the current preconditioner, not the average
     frozen.eval()
     for parameter in frozen.parameters():
         return frozen.to(torch.promote_types(parameter.dtype, least))
@@ -154,7 +153,7 @@ def _check_size(layer: Convolution, size: Sequence[int]) -> None:
 
 
 def _finite_maximum(values: Tensor) -> float:
-    """Return the largest absolute value of what the weights have given."""
+    """Return the largest absolute value, or raise if one is not finite."""
     largest = float(values.abs().max())
     if not math.isfinite(largest):
         raise ValueError(f"the layer's weights must be finite, and so must what they give: found {largest}")

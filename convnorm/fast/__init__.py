@@ -1,16 +1,28 @@
-"""What `functional.normalized_convolution` computes, faster. This page says what, in which order, and why.
+"""What `functional.convolve` computes, faster: what is computed, in which order, and why.
 
-`choice.convolve` is the one place that chooses the form, by device type and sizes:
+ConvNorm filters a layer's full output, ``y = crop(IFFT(V * FFT(a * x)))``. Computed as written, the convolution has
+stride 1 however large the layer's stride, and the FFT goes over all outputs. Instead:
 
-1. `preconditioner`: V from the kernels' autocorrelations, (2k-1)^2 numbers per output channel, in float64.
-2. Kernels of one tap have a flat V: it scales the kernels, and the layer runs as it is.
-3. `channel_products`: most layers. DFT of the image, products of channels at every frequency with the preconditioned
-   kernels, inverse DFT to the kept outputs only. A strided layer then does not pay for outputs that it drops.
-4. `separable`: few input channels. The same in a real basis, with cheaper transforms and dearer products.
-5. `functional.convolve`, the plain form: everything else (1-d and 3-d, groups, small batches of many channels).
-6. `depthwise`: the affine filter that follows, with gradients that oneDNN computes slowly.
+1. `preconditioner` computes V from the kernels' autocorrelations in float64: (2k-1)^2 numbers per output channel, for
+   any number of input channels. No kernel is padded to the grid.
+2. `choice` takes a form by the device and the sizes. For 1x1 kernels V is one number per output channel: it scales the
+   kernel and the layer runs as it is.
+3. `channel_products` is for most layers. By the convolution theorem a convolution is one small product of channels at
+   every frequency, so it computes the DFT of the image, the products with the preconditioned transfer matrices, and the
+   inverse DFT at the positions that crop and stride select. A strided layer does not pay for outputs that are dropped.
+4. `separable` is for few input channels, where the transforms cost more than the products. It does the same in the real
+   Fourier basis: a third of the transforms' operations, 16 multiplications instead of 6 in the products.
+5. `functional.convolve`, the plain form, is for all others: 1-d, 3-d, grouped layers, small batches of many channels.
+6. `depthwise` is the filter that follows. oneDNN computes its gradients slowly, so it has its own.
 
-Shared: `gauss` and `dft` make the constant matrices, `cache` keeps them, `transform` multiplies by them in the memory
-order that suits the device, `gradients` says when plain operations are wanted instead of a backward pass by hand.
-A new form is one file here and one entry in `choice`.
+DFTs are products with constant matrices: the grids are small (4 to 40 for images of 32 pixels) and rarely powers of
+two, matrices need no complex numbers, and they yield only the outputs that are needed.
+
+- `dft` has the matrices of one axis, `gauss` those of `channel_products`; `cache` stores them.
+- `transform` multiplies by them in the memory order that suits the device.
+- `gradients` says when plain operations replace hand-written backward passes.
+- `costs` compares the forms. Only CPUs were measured (`benchmarks/convnorm.md`); other devices take the form that
+  launches and moves least.
+
+A new form is one file here, one cost in `costs` and one entry in `choice`.
 """

@@ -12,13 +12,13 @@ from convnorm.autocast import is_enabled, precision, without_autocast
 from convnorm.fast.gradients import by_plain_operations, gradients_with_graph
 from convnorm.layers import CONVOLVE
 
-# oneDNN's gradient in so many columns is fast, if rows are padded before. In bfloat16 that in 5x3 taps took 1 ms, that
-# in 3x5 took 33; for images of four rows that in 5x3 took 0.3, but 28 with the padding left to oneDNN.
-FAST = 3
+# Widest kernel whose weight gradient is fast in oneDNN, if the image's height is padded before. In bfloat16 a 5x3
+# kernel took 1 ms, a 3x5 kernel 33; for images four pixels high 5x3 took 0.3 ms, but 28 with oneDNN's own padding.
+MAX_WIDTH = 3
 
 
 def filter_channels(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Filter each channel by itself, to the same size.
+    """Filter each channel by its own kernel, with "same" padding and autocast as in torch's convolutions.
 
     Args:
         x: (..., C, *H).
@@ -36,9 +36,9 @@ def filter_channels(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class _Depthwise(torch.autograd.Function):
-    """The convolution as it is; its gradient in the image is again one, that in the weight goes window by window.
+    """A depthwise convolution with faster gradients than oneDNN's, which take several times as long in channels_last.
 
-    oneDNN's own gradients take several times as long, in channels_last.
+    The image's gradient is a convolution with the flipped kernel, the weight's is computed a few columns at a time.
     """
 
     @staticmethod
@@ -53,7 +53,7 @@ class _Depthwise(torch.autograd.Function):
     @without_autocast
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         saved, needed = ctx.saved_tensors, ctx.needs_input_grad
-        if torch.is_grad_enabled():  # a graph of the gradient is wanted, for a gradient penalty
+        if torch.is_grad_enabled():  # create_graph=True, for a gradient penalty
             return gradients_with_graph(_convolve, saved, needed, grad)
         x, weight, _ = saved
         return (
@@ -68,15 +68,15 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _weight_gradient(x: Tensor, weight: Tensor, grad: Tensor) -> Tensor:
-    """Return the gradient in the weight, by windows of columns that cover it, some taps twice, in its layout."""
+    """Return the weight's gradient in its memory format, at most `MAX_WIDTH` columns of taps at a time."""
     channels, _, height, width = weight.shape
     padding = [height // 2, width // 2]
-    if max(height, width) <= FAST or x.shape[3] <= padding[1]:  # fast as it is, or some windows would miss the image
+    if max(height, width) <= MAX_WIDTH or x.shape[3] <= padding[1]:  # fast, or some columns see only padding
         return conv2d_weight(x, weight.shape, grad, padding=padding, groups=channels)
-    gradient, columns = torch.empty_like(weight), min(width, FAST)  # DDP copies what is in another layout
+    gradient, columns = torch.empty_like(weight), min(width, MAX_WIDTH)  # DDP copies gradients of another format
     for left in sorted({*range(0, width - columns + 1, columns), width - columns}):
-        before = padding[1] - left  # zeros, or what the window does not see
+        before = padding[1] - left  # negative: F.pad crops what these columns do not see
         image = F.pad(x, [before, columns - 1 - before, padding[0], padding[0]])
-        window = conv2d_weight(image, (channels, 1, height, columns), grad, groups=channels)
-        gradient[..., left : left + columns] = window
+        part = conv2d_weight(image, (channels, 1, height, columns), grad, groups=channels)
+        gradient[..., left : left + columns] = part
     return gradient

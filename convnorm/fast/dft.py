@@ -1,4 +1,4 @@
-"""Discrete Fourier transforms as matrices, for the positions of pixels, taps and outputs on the grid."""
+"""Matrices of the discrete Fourier transform at the positions of pixels, taps and outputs on the grid."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Positions(NamedTuple):
         size: N.
         pixels: positions of the image's pixels.
         taps: positions of the kernel's taps.
-        crop: positions that the layer's padding and stride keep.
+        crop: positions that the layer's padding and stride select.
     """
 
     size: tuple[int, ...]

@@ -4,9 +4,9 @@ With a kernel's transform A and the conjugate of the image's transform X, the pr
 
     Yr = m1 + m2,   Yi = m1 + m3,   m1 = (Xr + Xi) Ai,   m2 = Xr (Ar - Ai),   m3 = -Xi (Ar + Ai).
 
-The map from (m1, m2, m3) to Y is the transpose of the one from X to (Xr + Xi, Xr, Xi). A frequency that is its own
-conjugate is real and takes one product. All that is left are constant matrices: from pixels and taps to the factors of
-the real products, and from the products to the outputs that crop and stride keep.
+The matrix from (m1, m2, m3) to Y is the transpose of that from X to (Xr + Xi, Xr, Xi). A frequency that is its own
+conjugate is real and takes one product. So everything else is a product with constant matrices: from pixels and taps to
+the factors of the real products, and from the products to the outputs that crop and stride select.
 
 Letters: F frequencies of the first axis, P real products at each of them; H, W the image's axes, H', W' the output's.
 """
@@ -22,12 +22,12 @@ from convnorm.fast.dft import Positions, dft, real_dft
 
 
 class Block(NamedTuple):
-    """Consecutive frequencies of the first axis, F' of them, that share all matrices but the kernels'.
+    """F' consecutive frequencies of the first axis, which share all matrices except the kernels'.
 
     Attributes:
-        analysis: from a column of the image's conjugate transform, real above imaginary part, to factors, (P, 2W).
-        kernels: per frequency, from the taps (after `split`) to factors, (F', P, k*k), half precision (F', P, 3k*k).
-        synthesis: its transpose goes from products to a column of the output, real above imaginary part, (P, 2W').
+        analysis: from the image's conjugate transform along the height, real then imaginary part, to factors, (P, 2W).
+        kernels: from the taps, after `split`, to factors: (F', P, k*k), in half precision (F', P, 3k*k).
+        synthesis: its transpose goes from products to the output's transform along the height, (P, 2W').
         frequency: frequency on the second axis that each product belongs to, (P,).
     """
 
@@ -38,12 +38,12 @@ class Block(NamedTuple):
 
 
 class Matrices(NamedTuple):
-    """All constants of a layer on its grid.
+    """The constants of a layer on its grid.
 
     Attributes:
-        analysis: the first axis' conjugate DFT, real and imaginary parts alternating, (2F, H).
-        blocks: of all F frequencies in turn.
-        synthesis: the first axis' inverse DFT to the rows that are kept, (H', 2F).
+        analysis: conjugate DFT of the image's height, real and imaginary parts alternating, (2F, H).
+        blocks: all F frequencies, in order.
+        synthesis: inverse DFT to the output's height, (H', 2F).
     """
 
     analysis: Tensor
@@ -54,9 +54,9 @@ class Matrices(NamedTuple):
 def split(taps: Tensor, dtype: torch.dtype) -> Tensor:
     """Return taps (k*k, ...) in `dtype`, as `Block.kernels` takes them.
 
-    In half precision these are (3k*k, ...): high, low and high parts, which meet the matrix's high, high and low parts.
-    One product in half precision, summed in float32, is then as accurate as in float32. If taps were rounded before
-    their transform, a frequency with little power would be all error, and the preconditioner would amplify it.
+    In half precision they are (3k*k, ...): the high, low and high parts, which the matrix multiplies by its high, high
+    and low parts. One half-precision product that accumulates in float32 is then about as accurate as a float32
+    product. If taps were rounded before their transform, V would amplify the error where there is little power.
     """
     if dtype.itemsize > 2:
         return taps
@@ -66,7 +66,7 @@ def split(taps: Tensor, dtype: torch.dtype) -> Tensor:
 
 @cached
 def matrices(fields: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Matrices:
-    """Return the constants for `dft.Positions` given as a tuple."""
+    """Return the constants for the fields of a `dft.Positions` and images of `dtype`."""
     at = Positions(*fields)
     (n, m), pixels = at.size, [range(-axis.start, -axis.stop, -axis.step) for axis in at.pixels]  # conjugate
     blocks = []
@@ -83,8 +83,8 @@ def matrices(fields: tuple[Any, ...], dtype: torch.dtype, device: torch.device) 
 def spans(n: int, device: torch.device) -> list[tuple[bool, range]]:
     """Return the first axis' frequencies of each block, and whether they are their own conjugates.
 
-    On a CPU those that are, the first and for even N the one in the middle, are blocks of their own, with half the
-    products. Other devices take one block: there fewer kernel launches count for more.
+    On a CPU the frequencies that are (0, and N / 2 for even N) are blocks of their own, with half the products. Other
+    devices take one block: fewer launches matter more.
     """
     if device.type != "cpu":
         return [(False, range(n // 2 + 1))]
@@ -95,7 +95,7 @@ def spans(n: int, device: torch.device) -> list[tuple[bool, range]]:
 def frequencies(m: int, real: bool) -> tuple[list[int], list[int]]:
     """Return the second axis' frequencies with three products and those with one.
 
-    Where the first axis' frequency is its own conjugate (`real`), g and -g are conjugates and one of them is left out.
+    If the first axis' frequency is its own conjugate (`real`), g and -g are conjugates, and one of the two is left out.
     """
     if not real:
         return list(range(m)), []
@@ -103,7 +103,7 @@ def frequencies(m: int, real: bool) -> tuple[list[int], list[int]]:
 
 
 def factors(m: int, positions: range, real: bool) -> Tensor:
-    """Return the matrix from a column, real above imaginary part, to the factors of its products, (P, 2 positions).
+    """Return the matrix from a signal, real then imaginary part, to the factors of its products, (P, 2 positions).
 
     They are ``Xr + Xi``, ``Xr`` and ``Xi`` at the frequencies with three products, then ``Xr`` at those with one.
     """
@@ -115,7 +115,7 @@ def factors(m: int, positions: range, real: bool) -> Tensor:
 
 
 def alternating(n: int, positions: range) -> Tensor:
-    """Return `real_dft` with real and imaginary parts alternating, (2F, positions)."""
+    """Return `dft.real_dft` with real and imaginary parts alternating, (2F, positions)."""
     return real_dft(n, positions).transpose(0, 1).flatten(0, 1)
 
 

@@ -1,4 +1,4 @@
-"""The preconditioner from the kernels' autocorrelations: no kernel is padded to the grid.
+"""The preconditioner from the kernels' autocorrelations, without padding any kernel to the grid.
 
 The power ``sum_i |FFT a_oi|^2`` is the Fourier transform of the kernels' autocorrelations, summed over the input
 channels. These are (2k-1)^2 numbers per output channel, for any number of input channels and any grid.
@@ -28,7 +28,7 @@ def preconditioner(kernels: Tensor, size: Sequence[int], dilation: Sequence[int]
 def _power(kernels: Tensor, size: Sequence[int], dilation: Sequence[int]) -> Tensor:
     """Return ``sum_i |FFT a_oi|^2``, (O, N_1 // 2 + 1, *N_2...), in float64: small powers are small differences.
 
-    The grid may be smaller than the autocorrelations, which then wrap around.
+    Autocorrelations larger than the grid wrap around.
     """
     sums, positions = _autocorrelations(
         kernels.detach().double(), tuple(operator.index(n) for n in size), tuple(dilation)
@@ -40,10 +40,10 @@ def _power(kernels: Tensor, size: Sequence[int], dilation: Sequence[int]) -> Ten
 
 
 def _autocorrelations(kernels: Tensor, size: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Return terms of the autocorrelations, summed over the input channels, and their positions on the flat grid.
+    """Return terms of the autocorrelations, summed over the input channels, and their positions on the flattened grid.
 
-    The terms are the products of all pairs of taps, (O, k^4), or, for large and depthwise kernels, where there are too
-    many pairs, the sums for each lag, (O, (2k-1)^2), by FFT.
+    Terms with the same position are to be added. They are the products of all pairs of taps, (O, k^4), or, for large
+    and depthwise kernels, the sum of each lag by FFT, (O, (2k-1)^2).
     """
     kernel, inputs = tuple(kernels.shape[2:]), kernels.shape[1]
     lags = [2 * k - 1 for k in kernel]
@@ -60,7 +60,7 @@ def _autocorrelations(kernels: Tensor, size: tuple[int, ...], dilation: tuple[in
 def _lag_positions(
     kernel: tuple[int, ...], size: tuple[int, ...], dilation: tuple[int, ...], pairs: bool, device: torch.device
 ) -> Tensor:
-    """Return the position on the flat grid of the lag of each pair of taps, or of each lag: 0 first, negative last."""
+    """Return the positions on the flattened grid of the lags of all pairs of taps, or of all lags in FFT order."""
     positions = torch.zeros(1, 1, dtype=torch.long)
     for k, n, d in zip(kernel, size, dilation, strict=True):
         taps = torch.arange(k)

@@ -1,8 +1,8 @@
-"""Multiplying many matrices (R, N, C) along their first axis by a constant matrix, in the order that suits the device.
+"""Products of a constant matrix with the first axis of (R, N, C), in the memory order that suits the device.
 
-A product over R for all n and c is either one wide product, R x (N C), or N small ones, R x C. On a CPU in float32 the
-small ones are faster: they stay in the cache, and MKL shares them out among threads better than one wide product.
-oneDNN in half precision and GPUs take the wide one. Tensors are always *named* (R, N, C); only strides differ.
+Such a product is either one wide product, R x (N C), or N small ones, R x C. On a CPU in float32 the small ones are
+faster: they fit in the cache, and MKL divides them among threads better than one wide product. Half precision on a CPU
+(oneDNN) and GPUs take the wide product. The shape is (R, N, C) either way; only the strides differ.
 """
 
 import torch
@@ -10,17 +10,17 @@ from torch import Tensor
 
 
 def small_products(x: Tensor, dtype: torch.dtype | None = None) -> bool:
-    """Return whether products along an axis of x are to be small ones, for x in `dtype` (default: its own)."""
+    """Return whether x takes small products in `dtype` (default: its own)."""
     return x.device.type == "cpu" and (dtype or x.dtype).itemsize > 2
 
 
 def transform(matrix: Tensor, x: Tensor, out: Tensor | None = None) -> Tensor:
-    """Multiply x, (..., R, N, C), by a matrix (..., R', R), to (..., R', N, C).
+    """Return the product of a matrix (..., R', R) and x, (..., R, N, C), over R: (..., R', N, C).
 
     Args:
-        matrix: a constant, with leading axes that broadcast.
-        x: the matrices.
-        out: memory for the result from `empty`, where nothing leads.
+        matrix: a constant, whose leading axes broadcast with x's.
+        x: the tensor to transform.
+        out: memory for the result from `empty`, if there are no leading axes.
     """
     if small_products(x):
         if x.dim() == 3 and matrix.dim() == 2:
@@ -33,15 +33,15 @@ def transform(matrix: Tensor, x: Tensor, out: Tensor | None = None) -> Tensor:
 
 
 def empty(like: Tensor, *shape: int) -> Tensor:
-    """Return memory for (..., R, N, C) in the order in which `transform` writes it."""
+    """Return memory for (..., R, N, C) in the order in which `transform` writes it, in the dtype of `like`."""
     if not small_products(like):
         return like.new_empty(shape)
-    *leading, rows, count, columns = shape
-    return like.new_empty(*leading, count, rows, columns).transpose(-3, -2)
+    *leading, r, n, c = shape
+    return like.new_empty(*leading, n, r, c).transpose(-3, -2)
 
 
 def to_frequencies(matrix: Tensor, x: Tensor) -> Tensor:
-    """Transform the height of images (B, C, H, W) by a matrix (2F, H), to (F, 2W, B, C)."""
+    """Transform the height of images, (B, C, H, W), by a matrix (2F, H) to (F, 2W, B, C)."""
     batch, channels, height, width = x.shape
     if small_products(x):
         images = x.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
@@ -52,12 +52,12 @@ def to_frequencies(matrix: Tensor, x: Tensor) -> Tensor:
 
 
 def from_frequencies(matrix: Tensor, z: Tensor) -> Tensor:
-    """Transform (F, 2W, B, C) by a matrix (H, 2F), to images (B, C, H, W)."""
+    """Transform (F, 2W, B, C) by a matrix (H, 2F) to images, (B, C, H, W)."""
     frequencies, width, batch, channels = len(z), z.shape[1] // 2, z.shape[2], z.shape[3]
     if small_products(z):
         columns = z.permute(2, 0, 1, 3).reshape(batch, 2 * frequencies, width * channels)
         y = torch.bmm(matrix.expand(batch, -1, -1), columns)
         return y.view(batch, len(matrix), width, channels).permute(0, 3, 1, 2)
-    # Flattened in two steps: in one, torch 2.11 exports it for one batch size only.
+    # In two steps, because torch 2.11 exports a single flatten for one batch size only.
     y = matrix @ z.flatten(1).view(2 * frequencies, width * batch * channels)
     return y.view(len(matrix), width, batch, channels).permute(2, 3, 0, 1)

@@ -123,7 +123,7 @@ def test_affine_starts_as_the_identity_and_draws_nothing() -> None:
     assert torch.equal(norm(x), ConvNorm(layer, affine=False)(x))
 
 
-def test_affine_is_learned_and_spectrum_is_a_constant() -> None:
+def test_affine_is_learned_and_the_preconditioner_is_a_constant() -> None:
     norm = ConvNorm(nn.Conv2d(3, 5, 3, padding=1))
     norm(torch.randn(2, 3, 8, 8)).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in norm.parameters())
@@ -141,7 +141,7 @@ def test_parametrized_layer(parametrize) -> None:
     assert all(p.grad is not None for p in norm.parameters())
 
 
-def test_averaged_spectrum_survives_the_state_dict() -> None:
+def test_averaged_preconditioner_survives_the_state_dict() -> None:
     norm = ConvNorm(nn.Conv2d(3, 5, 3, padding=1), momentum="cosine")
     x = torch.randn(2, 3, 8, 8)
     torch.testing.assert_close(norm.eval()(x), norm.train()(x))  # no average yet: that of now
@@ -157,7 +157,7 @@ def test_averaged_spectrum_survives_the_state_dict() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("channels", [(3, 64), (16, 32)])
-def test_averaged_spectrum_survives_a_cast(channels: tuple[int, int], dtype: torch.dtype) -> None:
+def test_averaged_preconditioner_survives_a_cast(channels: tuple[int, int], dtype: torch.dtype) -> None:
     norm = ConvNorm(nn.Conv2d(*channels, 3, padding=1), momentum=0.5)
     x = torch.randn(64, channels[0], 8, 8)
     for _ in range(3):
@@ -436,7 +436,7 @@ def test_the_authors_schedule_falls_and_stays() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_does_not_cut_the_average(dtype: torch.dtype) -> None:
     norm = ConvNorm(nn.Conv2d(3, 4, 3, padding=1), momentum=0.5)
-    norm.layer.weight.data *= 1e-6  # the spectrum is beyond float16
+    norm.layer.weight.data *= 1e-6  # the preconditioner is beyond float16
     norm(torch.randn(2, 3, 8, 8))
     average = norm.running_preconditioner.clone()
     assert average.max() > torch.finfo(torch.float16).max
@@ -474,7 +474,7 @@ def test_an_average_does_not_begin_in_a_replica_of_data_parallel() -> None:
     begun = norm.running_preconditioner.clone()
     replica()(x)
     assert norm.num_batches_tracked == 2
-    torch.testing.assert_close(norm.running_preconditioner, 1.5 * begun)  # of 0.5 and 0.75 of the same spectrum
+    torch.testing.assert_close(norm.running_preconditioner, 1.5 * begun)  # of 0.5 and 0.75 of the same preconditioner
 
 
 def test_double_precision_survives_the_state_dict() -> None:

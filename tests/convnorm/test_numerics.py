@@ -47,7 +47,7 @@ def test_it_is_what_linear_algebra_says(name: str) -> None:
 
 @all_layers
 @pytest.mark.usefixtures("algorithm")
-def test_gradient_in_the_weight_with_the_spectrum_frozen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradient_in_the_weight_with_the_preconditioner_frozen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     norm = ConvNorm(copy.deepcopy(LAYERS[name]).double())
     frozen: dict[tuple[int, ...], Tensor] = {}
 
