@@ -3,14 +3,13 @@
     python -m benchmarks.convnorm --threads 2 --precision bf16
 
 Layers are timed forward and backward in training mode, discriminators as one update of `gan`: hinge loss on a real and
-a fake batch (in one pass, but with batch norm, whose statistics must not mix them, in two), backward, Adam. Every
-network has a process of its own, which keeps its freed memory, as train.py does. All variants take turns in it, so that
-what else the machine does falls on all of them alike; medians are given, with the quartiles as spread.
+a fake batch, backward, Adam. The two batches take one forward pass, but two with batch norm, whose statistics must not
+combine them. Every network has its own process, which keeps its freed memory, as train.py does. All variants take turns
+in it, so that other load on the machine affects all of them alike. Printed are medians and quartiles, and for each step
+the memory that its forward pass on 64 images saves for the backward pass, without the parameters.
 
-With every step stands what its forward pass on 64 images keeps for the backward pass, the parameters not counted.
-
-Variants: the layer alone; followed by BatchNorm; with spectral normalization; ConvNorm; and ConvNorm as a careful port
-of the authors' code would compute it ("FFT").
+Variants: the layer alone; followed by BatchNorm; with spectral normalization; ConvNorm; and ConvNorm by the plain
+operations of `convnorm.functional`.
 """
 
 import argparse
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from benchmarks.processes import alone
-from convnorm import ConvNorm, conv_norm, convert
+from convnorm import ConvNorm, conv_norm, convert, functional
 from gan.cli.machine import keep_freed_memory
 from gan.networks import DCGANDiscriminator, SNGANCNNDiscriminator, SNGANResNetDiscriminator
 
@@ -34,25 +33,12 @@ BATCH = 64
 WHAT = "layers", "steps"
 
 
-class FFTConvNorm(nn.Module):
-    """The plain formulation: the full convolution with stride 1, FFT, filter, inverse FFT, crop; then the filter."""
-
-    def __init__(self, layer: nn.Conv2d) -> None:
-        super().__init__()
-        assert not isinstance(layer.padding, str)
-        self.layer, self.padding = layer, layer.padding[0]
-        self.affine = copy.deepcopy(ConvNorm(layer).affine)
+class Functional(ConvNorm):
+    """ConvNorm by the plain operations of `convnorm.functional`, without any fast form."""
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, k, s = self.layer.weight, self.layer.kernel_size[0], self.layer.stride[0]
-        y = F.conv2d(x, weight, padding=k - 1).float()
-        size = y.shape[-2:]
-        with torch.no_grad():
-            spectrum = torch.fft.rfft2(weight, s=size).abs().square().sum(1).rsqrt()
-        y = torch.fft.irfft2(torch.fft.rfft2(y) * spectrum, s=size)
-        crop = k - 1 - self.padding
-        y = y[:, :, crop : size[0] - crop : s, crop : size[1] - crop : s]
-        return F.conv2d(y, self.affine.weight, self.layer.bias, padding=self.affine.padding, groups=len(weight))
+        y = functional.normalized_convolution(self.layer, x)
+        return F.conv2d(y, self.affine.weight, self.layer.bias, padding=self.affine.padding, groups=y.shape[1])
 
 
 def convolutions(wrap: Callable[[nn.Conv2d], nn.Module]) -> Callable[[nn.Module], nn.Module]:
@@ -65,7 +51,7 @@ VARIANTS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "BatchNorm": convolutions(lambda layer: nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels))),
     "spectral": convolutions(lambda layer: nn.Sequential(parametrizations.spectral_norm(layer))),
     "ConvNorm": conv_norm,
-    "FFT": convolutions(FFTConvNorm),
+    "functional": convolutions(Functional),
 }
 
 
@@ -86,9 +72,9 @@ def layers_of(network: nn.Module, size: int) -> dict[str, tuple[nn.Conv2d, tuple
 
 
 def interleaved(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Return the milliseconds that each run took, after two warm-ups, all in turn.
+    """Return the milliseconds of each run, all in turn, after two warm-ups.
 
-    With one thread they are the thread's own, so that no other process counts.
+    With one thread this is the thread's CPU time, so that other processes do not count.
     """
     clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -102,7 +88,7 @@ def interleaved(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str
 
 
 def layer_step(layer: nn.Module, x: Tensor, dtype: torch.dtype) -> Callable[[], object]:
-    """Return one forward and backward pass of a layer, in the inputs (but for images') and the parameters."""
+    """Return one forward and backward pass of a layer, with gradients of its parameters and, except images, inputs."""
     x = x.to(dtype).requires_grad_(x.shape[1] > 3)
 
     def step() -> None:
@@ -138,30 +124,30 @@ def network_step(network: nn.Module, real: Tensor, fake: Tensor, dtype: torch.dt
 
 
 def memory_for_backward(network: nn.Module, x: Tensor, dtype: torch.dtype) -> float:
-    """Return the MiB that a forward pass keeps for the backward pass, the parameters not counted."""
+    """Return the MiB that a forward pass saves for the backward pass, without the parameters."""
     parameters = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
-    kept: dict[int, torch.UntypedStorage] = {}
+    saved: dict[int, torch.UntypedStorage] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in parameters:
-            kept[storage.data_ptr()] = storage
+            saved[storage.data_ptr()] = storage
         return tensor
 
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), autocast:
         network(x)
-    return sum(storage.nbytes() for storage in kept.values()) / 2**20
+    return sum(storage.nbytes() for storage in saved.values()) / 2**20
 
 
 def report(name: str, times: dict[str, list[float]]) -> str:
-    """Return a line of a table: medians with quartiles, and ConvNorm relative to BatchNorm and to the FFT."""
+    """Return a line of a table: medians with quartiles, and the ratios ConvNorm / BatchNorm, functional / ConvNorm."""
     cells = []
     for values in times.values():
         low, _, high = quantiles(values, n=4)
         cells.append(f"{median(values):.1f} ({low:.1f}-{high:.1f})")
     ours = median(times["ConvNorm"])
-    cells += [f"{ours / median(times['BatchNorm']):.2f}", f"{median(times['FFT']) / ours:.1f}"]
+    cells += [f"{ours / median(times['BatchNorm']):.2f}", f"{median(times['functional']) / ours:.1f}"]
     return f"| {name} | " + " | ".join(cells) + " |"
 
 
@@ -201,7 +187,7 @@ def step(name: str, arguments: argparse.Namespace) -> None:
     mebibytes = [memory_for_backward(network, real, dtype) for network in networks.values()]
     ratio = mebibytes[list(VARIANTS).index("ConvNorm")] / mebibytes[list(VARIANTS).index("BatchNorm")]
     cells = " | ".join(f"{value:.1f}" for value in mebibytes)
-    print(f"| {name}, MiB kept for backward | {cells} | {ratio:.2f} | |", flush=True)
+    print(f"| {name}, MiB saved for backward | {cells} | {ratio:.2f} | |", flush=True)
 
 
 def main() -> None:
@@ -216,8 +202,8 @@ def main() -> None:
     if arguments.repeats < 2:
         parser.error("--repeats must be at least 2: quartiles are printed")
     print(f"torch {torch.__version__}, {arguments.threads} threads, {arguments.precision}, batch {BATCH}, milliseconds")
-    head = f"| | {' | '.join(VARIANTS)} | ConvNorm / BatchNorm | FFT / ConvNorm |\n|{' --- |' * (len(VARIANTS) + 3)}"
-    print(head, flush=True)
+    print(f"| | {' | '.join(VARIANTS)} | ConvNorm / BatchNorm | functional / ConvNorm |")
+    print(f"|{' --- |' * (len(VARIANTS) + 3)}", flush=True)
     if "layers" in arguments.what:
         alone(layers, arguments)
     if "steps" in arguments.what:

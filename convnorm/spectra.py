@@ -156,7 +156,7 @@ def _finite_maximum(values: Tensor) -> float:
     """Return the largest absolute value, or raise if one is not finite."""
     largest = float(values.abs().max())
     if not math.isfinite(largest):
-        raise ValueError(f"the layer's weights must be finite, and so must what they give: found {largest}")
+        raise ValueError(f"the layer's weights must be finite, and so must its output; found {largest}")
     return largest
 
 
