@@ -3,7 +3,7 @@
 from setuptools import find_packages, setup
 
 setup(
-    packages=[*find_packages(include=["convnorm*", "gan*"]), "gan.configs", "gan.studies"],
+    packages=[*find_packages(include=["convnorm*", "gan*", "robustness*"]), "gan.configs", "gan.studies"],
     package_dir={"gan.configs": "configs", "gan.studies": "studies"},
     include_package_data=False,  # of what MANIFEST.in lists for the source distribution
     package_data={

@@ -28,6 +28,10 @@ class Stream(IntEnum):
     TRUNCATION = 9  # z of samples, drawn again where it was beyond the truncation; position: (block of samples, try)
     SUBSET = 10  # the images of a subset of the training data; position: (class,)
     MIXTURE = 11  # where mixture norm looks for its components, and starts them; position: ()
+    # Of the package `robustness`
+    CORRUPTION = 100  # what damages images; position: (which corruption, severity, number of the image)
+    ATTACK = 101  # where an attack starts; position: (restart, number of the image)
+    LABEL_NOISE = 102  # which training labels are wrong; position: ()
 
 
 MAX_SEED = 2**32 - 1

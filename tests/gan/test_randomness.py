@@ -19,6 +19,9 @@ DRAWN = [
     (Stream.TRUNCATION, 9, [95, 754, 29, 418]),
     (Stream.SUBSET, 10, [203, 991, 285, 833]),
     (Stream.MIXTURE, 11, [288, 830, 98, 411]),
+    (Stream.CORRUPTION, 100, [726, 798, 527, 181]),
+    (Stream.ATTACK, 101, [925, 633, 491, 469]),
+    (Stream.LABEL_NOISE, 102, [741, 373, 553, 778]),
 ]
 
 

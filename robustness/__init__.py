@@ -1,0 +1,1 @@
+"""Parts for testing classifiers: networks, corruptions, attacks and wrong labels."""
