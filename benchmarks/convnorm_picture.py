@@ -53,12 +53,12 @@ def draw_norms(axes: Axes, found: dict[str, tuple[nn.Conv2d, tuple[int, ...]]]) 
     for layer, shape in found.values():
         for name, module in normalized(layer).items():
             norms.setdefault(name, []).append(float(singular_values(module, shape[1:]).max()))
-    places = torch.arange(len(found)).numpy()
+    positions = torch.arange(len(found)).numpy()
     for number, (name, values) in enumerate(norms.items()):
-        axes.bar(places + 0.25 * (number - 1), values, 0.25, label=name)
+        axes.bar(positions + 0.25 * (number - 1), values, 0.25, label=name)
     bounds = [layer.out_channels**0.5 for layer, _ in found.values()]
-    axes.scatter(places + 0.25, bounds, marker="_", color="black", label="bound of ConvNorm: √(output channels)")
-    axes.set_xticks(places, [name.replace(" ", "\n") for name in found], fontsize=7)
+    axes.scatter(positions + 0.25, bounds, marker="_", color="black", label="bound of ConvNorm: √(output channels)")
+    axes.set_xticks(positions, [name.replace(" ", "\n") for name in found], fontsize=7)
     axes.set(title="Operator norms of all layers", ylabel="largest singular value")
     axes.legend()
 

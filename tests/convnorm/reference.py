@@ -10,10 +10,10 @@ PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # t
 
 
 class Axis(NamedTuple):
-    """A spatial axis of the full output: at n stand the products of pixels m and taps u with m + u = n.
+    """A spatial axis of the full output: n has the products of pixels m and taps u with m + u = n.
 
     Attributes:
-        size: N, how many places there are; n is meant modulo N.
+        size: N, how many positions there are; n is meant modulo N.
         pixels: where the image's pixels lie.
         taps: where the kernel's taps lie.
         outputs: what the layer returns of it.
@@ -33,7 +33,7 @@ def output(layer: nn.Module, x: Tensor, normalized: bool = True) -> Tensor:
         x: images, (N, I, *H), in float64.
         normalized: False for the layer's own output.
     """
-    image = _extended(layer, x.numpy())
+    image = _padded(layer, x.numpy())
     axes = [_axis(layer, i, h) for i, h in enumerate(image.shape[2:])]
     pixels = _transformed(image, [axis.pixels for axis in axes], axes)
     channels = []
@@ -57,7 +57,7 @@ def _axis(layer: nn.Module, i: int, h: int) -> Axis:
         # Output padding may ask for more than there is.
         return Axis(max(spread + reach, before + count), np.arange(h) * stride, taps, before + np.arange(count))
     count = (h + before + after - reach - 1) // stride + 1
-    # Torch correlates, hence the taps in reverse. Outputs of zeros beyond the kernel's reach have places of their own.
+    # torch correlates, hence the taps in reverse. Outputs of zeros beyond the kernel's reach have their own positions.
     beyond = max(before - reach, 0) + max(after - reach, 0)
     return Axis(h + reach + beyond, np.arange(h), reach - taps, reach - before + np.arange(count) * stride)
 
@@ -76,8 +76,8 @@ def _margins(layer: nn.Module, i: int) -> tuple[int, int]:
     return layer.padding[i], layer.padding[i]
 
 
-def _extended(layer: nn.Module, image: np.ndarray) -> np.ndarray:
-    """Extend the image where not by zeros; those come from the grid."""
+def _padded(layer: nn.Module, image: np.ndarray) -> np.ndarray:
+    """Pad the image by its padding mode, except with zeros, which come from the grid."""
     if layer.padding_mode == "zeros":
         return image
     margins = [_margins(layer, i) for i in range(image.ndim - 2)]
@@ -92,10 +92,10 @@ def _row(layer: nn.Module, o: int) -> tuple[slice, np.ndarray]:
     return inputs, weight[inputs, within] if layer.transposed else weight[o]
 
 
-def _transformed(values: np.ndarray, places: list[np.ndarray], axes: list[Axis]) -> np.ndarray:
-    """Return the Fourier transform of the grid on which the values stand at their places and zeros elsewhere."""
+def _transformed(values: np.ndarray, positions: list[np.ndarray], axes: list[Axis]) -> np.ndarray:
+    """Return the Fourier transform of the grid on which the values are at their positions and zeros elsewhere."""
     grid = np.zeros((*values.shape[: -len(axes)], *(axis.size for axis in axes)))
-    grid[(..., *np.ix_(*places))] = values
+    grid[(..., *np.ix_(*positions))] = values
     return np.fft.fftn(grid, axes=_last(axes))
 
 

@@ -243,10 +243,10 @@ def test_zeros_of_some_frequencies_do_not_make_the_others_overflow() -> None:
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_it_keeps_little_for_the_backward_pass(stride: int) -> None:
-    """At most 1.5 times what a convolution and a batch norm keep: their inputs, and ours are a little larger."""
+def test_it_saves_little_for_the_backward_pass(stride: int) -> None:
+    """At most 1.5 times what a convolution and a batch norm save."""
 
-    def kept(module: nn.Module) -> int:
+    def saved(module: nn.Module) -> int:
         storages = {}
 
         def pack(tensor: Tensor) -> Tensor:
@@ -258,4 +258,4 @@ def test_it_keeps_little_for_the_backward_pass(stride: int) -> None:
         return sum(storage.nbytes() for storage in storages.values())
 
     layer = nn.Conv2d(16, 16, 2 + stride, stride, padding=1)
-    assert kept(ConvNorm(layer)) <= 1.5 * kept(nn.Sequential(layer, nn.BatchNorm2d(16)))
+    assert saved(ConvNorm(layer)) <= 1.5 * saved(nn.Sequential(layer, nn.BatchNorm2d(16)))

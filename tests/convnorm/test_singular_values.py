@@ -114,7 +114,7 @@ def test_operator_norm_inside_autocast_and_without_gradients(mode) -> None:
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
-def test_singular_values_are_those_on_the_extended_image(mode: str) -> None:
+def test_singular_values_are_those_on_the_padded_image(mode: str) -> None:
     norm = ConvNorm(nn.Conv2d(3, 5, (5, 3), padding=(2, 1), padding_mode=mode), momentum=0.5)
     norm(torch.randn(2, 3, 3, 4))
     bare = ConvNorm(nn.Conv2d(3, 5, (5, 3)))
