@@ -231,14 +231,14 @@ def shortened(arguments: list[str]) -> list[str]:
         return arguments
     if "--trainer.devices" in arguments and "cpu" not in arguments:
         return [*arguments, "--print_config"]
-    if arguments[0] in ("fit", "validate", "test", "predict"):
+    if arguments[0] in ("fit", "validate", "test"):
         arguments = [*arguments, "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
     if "--trainer.devices" in arguments:
         arguments.append("--metrics=null")
     if arguments[0] == "fit":
         goes_on = {"--ckpt_path", "--resume"} & set(arguments)
         arguments.append(f"--trainer.max_steps={4 if goes_on else 2}")
-    few = {"predict": "--samples.num_samples=5", "sample": "--num=5"}
+    few = {"sample": "--num=5"}
     if (what := arguments[0]) in few and not {"--grid", "--interpolate", "--walk"} & set(arguments):
         arguments.append(few[what])
     return arguments

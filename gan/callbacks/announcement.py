@@ -8,6 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 
 from gan.callbacks.wording import duration, scores_in_words
+from gan.images import height_and_width
 from gan.module import GAN
 from gan.runs.commands import command
 from gan.runs.folder import SAMPLES, checkpoints
@@ -100,7 +101,8 @@ def _amount(trainer: Trainer, module: GAN) -> str:
     passes = trainer.max_steps * batch * module.discriminator_steps / images
     labels = f", labels {'used' if module.conditional else 'not used'}" if data.num_classes > 1 else ""
     updates = f"{module.discriminator_steps} x " if module.discriminator_steps > 1 else ""
-    size = f"{data.image_size}x{data.image_size}x{data.channels}"
+    height, width = height_and_width(data.image_size)
+    size = f"{height}x{width}x{data.channels}"
     return f"{trainer.max_steps:,} steps of {updates}{batch} images {size}{labels}: {passes:.3g} passes over {images:,}"
 
 
