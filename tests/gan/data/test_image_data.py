@@ -21,7 +21,7 @@ def streamed(monkeypatch):
 
 def attach(data, step=0, rank=0, world_size=1, batches_per_step=2):
     """Give a data module as much of a trainer as it looks at."""
-    gan = SimpleNamespace(seed=5, batches_per_step=batches_per_step)
+    gan = SimpleNamespace(seed=5, batches_per_step=batches_per_step, stop_requested=False)
     data.trainer = SimpleNamespace(lightning_module=gan, global_step=step, global_rank=rank, world_size=world_size)
     return data
 
