@@ -187,6 +187,7 @@ def desk(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
+@pytest.mark.filterwarnings("ignore:a Frechet distance from")  # so few images are compared here
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_what_a_page_says_runs(page, desk):

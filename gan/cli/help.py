@@ -12,7 +12,7 @@ commands:
   sample    images, grids, interpolations and latent walks from a checkpoint
   compare   runs beside each other: table, CSV, Markdown, HTML with curves and samples
   study     a grid of runs (norms x networks x seeds): plan, run, report
-  score     any two sets of images: folder, zip, checkpoint
+  score     any two sets of images: folder or zip
   data      check or convert a folder or zip of images
 
 examples:
