@@ -73,11 +73,11 @@ def test_all_images_of_a_folder_and_of_its_zip_in_their_order(tmp_path):
         assert torch.equal(all_of(open_images(root)), expected)
 
 
-@pytest.mark.parametrize("size", [100, 299])
-def test_images_keep_their_size(tmp_path, size):
-    expected = write_images(tmp_path / "x", 2, (size, size))
+@pytest.mark.parametrize(("width", "height"), [(100, 100), (299, 299), (9, 7)])
+def test_images_keep_their_size(tmp_path, width, height):
+    expected = write_images(tmp_path / "x", 2, (width, height))
     assert torch.equal(all_of(open_images(tmp_path / "x")), expected)
-    assert size_of(open_images(tmp_path / "x")) == (3, size, size)
+    assert size_of(open_images(tmp_path / "x")) == (3, height, width)
 
 
 def test_images_are_made_to_fit_a_size(tmp_path):
@@ -91,8 +91,8 @@ def test_a_tensor_is_taken_as_it_is_or_made_to_fit():
     images = torch.randint(0, 256, (5, 3, 6, 9), dtype=torch.uint8)
     assert torch.equal(all_of(open_images(images)), images)
     assert all_of(open_images(images, size=4)).shape == (5, 3, 4, 4)
-    gray = open_images(images[:, :, :, :6], channels=1)
-    expected = [np.asarray(Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L")) for image in images[..., :6]]
+    gray = open_images(images, channels=1)
+    expected = [np.asarray(Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L")) for image in images]
     assert np.array_equal(all_of(gray)[:, 0].numpy(), expected)
 
 
@@ -132,9 +132,6 @@ def test_what_cannot_be_read_is_named(tmp_path):
     write_images(tmp_path / "x" / "y", 1, (9, 9))
     with pytest.raises(ValueError, match=r"'y/000.png' in .* has 9x9 pixels, the first image 8x8: choose a size"):
         all_of(open_images(tmp_path / "x"))
-    write_images(tmp_path / "wide", 1, (9, 8))
-    with pytest.raises(ValueError, match=r"'000.png' in .* has 9x8 pixels: choose a size"):
-        open_images(tmp_path / "wide")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"'a\.png' in .* is no image"):
