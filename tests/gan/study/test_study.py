@@ -181,8 +181,9 @@ def test_a_killed_study_goes_on_and_shows_what_failed(study, capsys):
     study.write_text(yaml.safe_dump(content))
     first = gan("study", "norms.yaml", "run", "-j", "2")
     run = Path("runs/norms/batch-seed0/version_0")
-    while not (run / "metrics.jsonl").exists() and first.poll() is None:
-        time.sleep(0.1)
+    metrics = run / "metrics.jsonl"
+    while first.poll() is None and not (metrics.exists() and '"step": 25,' in metrics.read_text()):
+        time.sleep(0.1)  # before its first step a training has nothing to save
     first.send_signal(signal.SIGTERM)
     assert first.wait() == 128 + signal.SIGTERM
     assert read_outcome(run) is None
