@@ -46,8 +46,8 @@ class GAN(GenerativeModule):
         annealing: Schedules of learning rates and betas over images, instead of `decay`.
         discriminator_steps: Updates of the discriminator per generator step (the papers' n_dis).
         joint_pass: Pass real and fake images through the discriminator together, which is faster. A discriminator with
-            batch norm always gets two passes, so that its statistics do not mix both. False makes two passes, as the
-            papers do; spectral norm then makes two power iterations per update instead of one.
+            statistics over the batch always gets two passes, so that they do not mix both. False makes two passes, as
+            the papers do; spectral norm then makes two power iterations per update instead of one.
         generator_batch_ratio: The generator's batch as a multiple of the discriminator's (SNGAN's ResNets use 2).
         micro_batches: Number of equal parts into which the batch of each update is split. Their gradients are added up,
             so that batches that do not fit into memory can be used. Noise, data and result are those of 1, except for

@@ -24,5 +24,6 @@ two, matrices need no complex numbers, and they yield only the outputs that are 
 - `costs` compares the forms. Only CPUs were measured (`benchmarks/convnorm.md`); other devices take the form that
   launches and moves least.
 
-A new form is one file here, one cost in `costs` and one entry in `choice`.
+A new form is one file here, its cost in both functions of `costs`, and its name in `choice`. `conftest.py` and
+`test_choice.py` in `tests/convnorm` list the forms that are tested.
 """

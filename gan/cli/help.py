@@ -50,7 +50,7 @@ networks and norms
   --model.generator_norms '[Batch]'    in order: Batch, ConditionalBatch, Conv, Spectral, Layer, Instance, Group, ...
   --model.discriminator_norms '[Conv,Spectral]'
   --model.loss CLASS                   Hinge, NonSaturating, Wasserstein, ...
-  --model.penalty CLASS                a gradient penalty on the discriminator
+  --model.penalty CLASS                R1, R2, WGANGP, LeCam, ...: a penalty, or a list of them
   --model.discriminator_steps N        updates of the discriminator a generator step
   --model.generator_optimizer.lr X     of any optimizer of torch.optim, given by its class_path
   --model.discriminator_optimizer.lr X

@@ -2,7 +2,7 @@
 
 from gan.losses.adversarial import Hinge, LeastSquares, Loss, NonSaturating, Relativistic, Wasserstein
 from gan.losses.consistency import BalancedConsistency, Consistency, LatentConsistency
-from gan.losses.gradient import R1, R2, WGANGP
+from gan.losses.gradient import R1, R2, WGANGP, GradientPenalty
 from gan.losses.lecam import LeCam
 from gan.losses.penalty import Generation, Judged, Penalty, Update
 
@@ -13,6 +13,7 @@ __all__ = [
     "BalancedConsistency",
     "Consistency",
     "Generation",
+    "GradientPenalty",
     "Hinge",
     "Judged",
     "LatentConsistency",
