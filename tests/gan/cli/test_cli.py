@@ -74,7 +74,10 @@ ERRORS = [
         "model.discriminator_norms: there is no class 'Spectrl' here; known are",
     ),
     (["--model.generator.width=0"], "generator: its widths must be at least 1, but project.weight is empty"),
-    (["--model.loss=Hinges"], "known are Hinge, LeastSquares, NonSaturating, Wasserstein, and yours by module.Class"),
+    (
+        ["--model.loss=Hinges"],
+        "known are Hinge, LeastSquares, NonSaturating, Relativistic, Wasserstein, and yours by module.Class",
+    ),
     (
         ["--model.discriminator_norms=[{class_path: Group, init_args: {groups: 7}}]"],
         "7 groups do not divide 8 channels",
