@@ -135,7 +135,7 @@ def test_any_norm_can_be_tried_and_it_is_rebuilt_from_its_description():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: R3GANGenerator(48), "image_size must be one of 8, 16, 32, 64, 128, ..., got 48"),
+        (lambda: R3GANGenerator(50), "image_size must be 3 to 7 times the same power of two in height and width"),
         (lambda: R3GANGenerator(32, width=20), "width must be a multiple of 8, got 20"),
         (lambda: R3GANGenerator(32, width=[8, 8]), "width must have one number for each of 4 stages, got 2"),
         (lambda: R3GANDiscriminator(32, blocks=0), "blocks must be at least 1, got 0"),
