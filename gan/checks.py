@@ -1,4 +1,4 @@
-"""What arguments have to satisfy."""
+"""Checks of arguments."""
 
 
 def check_at_least(least: int, where: str = "", **values: int) -> None:

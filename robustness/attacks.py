@@ -26,7 +26,7 @@ class Attack:
 
     @property
     def name(self) -> str:
-        """What its row in a table is called."""
+        """Name of its row in a table."""
         return type(self).__name__.lower()
 
     def __call__(self, logits: Logits, images: Tensor, labels: Tensor, indices: Sequence[int], seed: int = 0) -> Tensor:

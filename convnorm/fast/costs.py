@@ -1,4 +1,4 @@
-"""What each form costs on a device. `choice` takes the cheapest.
+"""The cost of each form on a device. `choice` takes the cheapest.
 
 The CPU's costs are measured. Other devices have not been measured: they take the form that launches and moves least.
 """

@@ -1,4 +1,4 @@
-"""What the hand-written backward passes share."""
+"""Parts that the hand-written backward passes share."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

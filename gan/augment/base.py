@@ -1,4 +1,4 @@
-"""What the framework asks of an augmentation."""
+"""Base class of augmentations."""
 
 from abc import ABC, abstractmethod
 

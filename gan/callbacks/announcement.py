@@ -1,4 +1,4 @@
-"""What is said when a training starts and ends."""
+"""Messages at the start and end of a training."""
 
 import time
 from pathlib import Path
@@ -25,7 +25,7 @@ class Announcement(Callback):
         self._steps, self._seconds = 0, 0.0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say what is trained on what."""
+        """Print the networks and the data."""
         assert isinstance(pl_module, GAN)
         self._trained = False
         self._steps, self._seconds = 0, 0.0
@@ -33,7 +33,7 @@ class Announcement(Callback):
         _say(trainer, _amount(trainer, pl_module))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say where the run is, now that there is one."""
+        """Print the run's folder."""
         self._trained = True
         self._since = time.perf_counter()
         if (run := run_folder(trainer)) is not None:
@@ -46,7 +46,7 @@ class Announcement(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Say once how long the training will take."""
+        """Print once how long the training will take."""
         before, now = self._seconds, time.perf_counter()
         self._steps += 1
         if self._steps > 1:  # the first one is slower
@@ -57,7 +57,7 @@ class Announcement(Callback):
             _say(trainer, f"about {duration(left)} to go at {speed:.2g} steps/s, evaluations not included")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say how far the training came, and what to do next."""
+        """Print the last scores and the commands that use the run."""
         assert isinstance(pl_module, GAN)
         if self._trained:
             _say(trainer, "\n".join(["", *self._end(trainer, pl_module)]))

@@ -1,4 +1,4 @@
-"""What one watches while a GAN trains."""
+"""Losses, logits, learning rates, speed and memory over the training."""
 
 import resource
 import sys

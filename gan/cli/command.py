@@ -241,7 +241,7 @@ class CLI(LightningCLI):
 
     @contextmanager
     def _discarding_what_never_began(self) -> Iterator[None]:
-        """Let a training that fails before its first step leave nothing behind."""
+        """Remove the run's folder if the training fails before its first step."""
         try:
             yield
         except BaseException:

@@ -1,4 +1,4 @@
-"""Which configuration files a command line means: shipped ones by name, and a run's own."""
+"""Resolves configuration files: shipped ones by name, and a run's own."""
 
 import difflib
 from collections.abc import Iterator, Sequence

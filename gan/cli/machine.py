@@ -1,4 +1,4 @@
-"""What is chosen for the machine where a configuration leaves it open: accelerator, precision, memory allocation."""
+"""Defaults that depend on the machine: accelerator, precision, memory allocation."""
 
 import ctypes
 import os
@@ -13,7 +13,7 @@ _LARGEST, _GROWTH = 2**31 - 1, 2**26
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what is freed for the next step.
+    """Make glibc keep freed memory for the next step.
 
     Its own choice is to give blocks of some megabytes back at once, and to have them mapped and cleared anew, page
     by page, when the next layer asks: 5 to 15 % of a step on a CPU. In return the process never shrinks again.

@@ -1,4 +1,4 @@
-"""What a training starts from: nothing, a run that goes on, a checkpoint's whole state, or its weights alone."""
+"""Starting points of a training: scratch, a run to resume, a checkpoint's whole state, or its weights alone."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from gan.runs.folder import checkpoint_path, checkpoints, experiment_folder, is_
 
 @dataclass(frozen=True)
 class Start:
-    """What a training, or a scoring, starts from.
+    """The starting point of a training or an evaluation.
 
     Attributes:
         checkpoint: Its whole state is loaded; None: none.

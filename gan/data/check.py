@@ -1,4 +1,4 @@
-"""What a set of images holds, known before a training."""
+"""Inspection of a set of images before a training."""
 
 import hashlib
 from collections import Counter
@@ -22,7 +22,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class Findings:
-    """What was found in the images.
+    """The findings about a set of images.
 
     Attributes:
         sizes: How many images have each (width, height).

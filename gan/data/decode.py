@@ -1,4 +1,4 @@
-"""From the bytes of an image file, of whatever kind, to a uint8 tensor of a given size."""
+"""Decodes image files to uint8 tensors of a given size."""
 
 import io
 from contextlib import suppress
@@ -41,7 +41,7 @@ class DamagedError(ValueError):
 
 @dataclass(frozen=True)
 class Frame:
-    """What every image of a set is made to fit: uint8 (channels, height, width).
+    """The size and number of channels that every image of a set is converted to: uint8 (channels, height, width).
 
     Resizing is Pillow's bicubic filter, which averages over all source pixels when it makes an image smaller; filters
     that do not shift the Frechet distance (Parmar et al. 2022). An image that fits keeps its pixels.
@@ -80,7 +80,7 @@ class Frame:
         return _to_tensor(self._resized(image))
 
     def enlarges(self, width: int, height: int) -> bool:
-        """Say whether an image of this size is made larger."""
+        """Return whether an image of this size is enlarged."""
         factors = self.width / width, self.height / height
         return (min(factors) if self.fit_by == "pad" else max(factors)) > 1
 
@@ -103,7 +103,7 @@ def suffixes() -> tuple[str, ...]:
 
 
 def looks_like_image(start: bytes) -> bool:
-    """Say whether a file whose first `START_BYTES` these are is an image that can be read."""
+    """Return whether a file that starts with these `START_BYTES` bytes is an image that can be read."""
     if start.startswith(_STARTS):
         return True
     if start[4:8] == b"ftyp":

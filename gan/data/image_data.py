@@ -1,4 +1,4 @@
-"""What every data set gives to training and to the metrics."""
+"""Base class of the data sets."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ _REFERENCE_BATCH = 256
 
 @runtime_checkable
 class TrainsOnImages(Protocol):
-    """What `ImageData` asks of the module in training."""
+    """The attributes of a training module that `ImageData` reads."""
 
     @property
     def seed(self) -> int:

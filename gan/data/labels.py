@@ -20,7 +20,7 @@ Path = tuple[str, ...]
 
 @dataclass(frozen=True)
 class LabelTable:
-    """What one `dataset.json` says.
+    """The content of a `dataset.json`.
 
     Attributes:
         labels: Label of each image by the parts of its path; None: the set is unlabelled.

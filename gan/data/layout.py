@@ -1,4 +1,4 @@
-"""What the folders around images mean: splits, and classes."""
+"""Splits and classes from the names of folders."""
 
 import re
 import unicodedata

@@ -32,7 +32,7 @@ START_METHOD = "fork" if sys.platform == "linux" else None  # workers share the 
 
 
 class TrainLoader(ABC):
-    """What one generator step after the other consumes, without an end.
+    """An endless iterable with one batch for each training step.
 
     A batch is (images, labels): uint8 (n, channels, height, width), contiguous, and int64 (n,), with n being
     batches_per_step * local batch.

@@ -14,7 +14,7 @@ Flips = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Order:
-    """Which image stands where in an endless stream of training images, and whether it is mirrored there.
+    """The order of an endless stream of training images, and which of them are mirrored.
 
     Element i of the k-th batch of training step s stands at position (s * `batches_per_step` + k) *
     `batch_size` + i. Position p belongs to epoch p // `num_images`; every epoch is a new permutation of the images.

@@ -1,4 +1,4 @@
-"""What a run says of its data before it begins."""
+"""Messages about the data at the start of a run."""
 
 import time
 from collections.abc import Mapping, Sequence

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 class Loss(ABC):
-    """What the two networks minimize.
+    """Base class of adversarial losses.
 
     Attributes:
         pairs: Whether each generated image is compared with a real one. The generator's update then gets fresh real

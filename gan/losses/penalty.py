@@ -1,4 +1,4 @@
-"""What a penalty is, and what it gets to see of an update."""
+"""Base class of penalties, and the parts of an update that they see."""
 
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple

@@ -1,4 +1,4 @@
-"""What a score is: the statistics it needs, and a formula."""
+"""Base class of scores: the statistics that a score needs, and its formula."""
 
 from abc import ABC, abstractmethod
 

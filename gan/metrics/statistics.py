@@ -15,7 +15,7 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class FeatureBatch:
-    """What a feature network returned for consecutive images of a set.
+    """The output of a feature network for consecutive images of a set.
 
     Attributes:
         features: (N, D) float32.

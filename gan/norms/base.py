@@ -34,7 +34,7 @@ class NormSite(nn.Module):
 
 
 class Norm:
-    """What becomes of the sites of one kind. To add a norm, say which `sites` it knows and what takes their place."""
+    """Base class of norms. A norm names the kinds of `sites` it applies to and returns a module for each site."""
 
     sites: ClassVar[tuple[type[nn.Module], ...]]
 

@@ -1,1 +1,1 @@
-"""What a run is on the disk: its folder, checkpoints, records and description."""
+"""Runs on the disk: folder, checkpoints, records and description."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Taken:
-    """What came of it.
+    """The outcome of loading initial weights.
 
     Attributes:
         loaded: Names of the tensors that were taken.

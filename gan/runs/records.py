@@ -1,4 +1,4 @@
-"""What a run says of itself: its configuration, its scores with their protocols, its speed, how it ended."""
+"""Reads the records of a run: configuration, scores with their protocols, speed, and how it ended."""
 
 import json
 from collections.abc import Iterator

@@ -1,1 +1,1 @@
-"""What is made from a trained generator: images, grids, interpolations, latent walks."""
+"""Images, grids, interpolations and latent walks from a trained generator."""

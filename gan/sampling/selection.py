@@ -1,4 +1,4 @@
-"""Which samples: their latent vectors, labels and names."""
+"""Selects samples: their latent vectors, labels and names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a study's file says: a grid over a base configuration."""
+"""The file of a study: a grid over a base configuration."""
 
 import difflib
 import itertools

@@ -18,7 +18,7 @@ from gan.study.progress import CELL, LOG, arguments_of, described, folder_of, st
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a cell.
+    """The outcome of a cell.
 
     Attributes:
         cell: The cell.

@@ -1,4 +1,4 @@
-"""What a corruption is."""
+"""Base class of corruptions."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What several corruptions do with images: blur along a line, zoom, move pixels; and random landscapes."""
+"""Operations that several corruptions share: motion blur, zoom, moving pixels, and random fields."""
 
 import math
 
