@@ -23,10 +23,10 @@ from gan.study.running import Result, Runner
 
 _EXAMPLES = """\
 examples:
-  gan study norms_digits plan                      one `gan fit` line a cell: for xargs, make, SLURM arrays
-  gan study norms_digits plan | xargs -P 2 -I{} sh -c '{}'
-  gan study norms_digits run -j 2                  run what is missing, two at a time; go on where it was killed
-  gan study norms_digits report --html report.html
+  gan study digits plan                      one `gan fit` line a cell: for xargs, make, SLURM arrays
+  gan study digits plan | xargs -P 2 -I{} sh -c '{}'
+  gan study digits run -j 2                  run what is missing, two at a time; go on where it was killed
+  gan study digits report --html report.html
 
 STUDY is a YAML file, or a shipped study by its name:
 

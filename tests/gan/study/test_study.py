@@ -158,7 +158,7 @@ def test_an_unknown_study_names_the_shipped_ones(study, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["gan"])
     with pytest.raises(SystemExit):
         main(["study", "nroms_digits", "plan"])
-    assert "among norms_digits; did you mean norms_digits?" in capsys.readouterr().err
+    assert "among digits; did you mean digits?" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["study", "norms.yaml", "report"])
     assert capsys.readouterr().err == "error: no cell of norms has begun: gan study norms.yaml run\n"
