@@ -10,7 +10,7 @@ from gan.cli.configurations import find_study
 from gan.reports.comparison import compare
 from gan.runs.commands import command
 from gan.runs.folder import versions
-from gan.study.description import Study, read_study
+from gan.study.description import Cell, Study, read_study, with_values
 from gan.study.progress import (
     arguments_of,
     check_unchanged,
@@ -27,6 +27,7 @@ examples:
   gan study digits plan | xargs -P 2 -I{} sh -c '{}'
   gan study digits run -j 2                  run what is missing, two at a time; go on where it was killed
   gan study digits report --html report.html
+  gan study cifar10 run --set data.root=cifar10.zip   what differs from machine to machine, set for all cells
 
 STUDY is a YAML file, or a shipped study by its name:
 
@@ -40,8 +41,11 @@ STUDY is a YAML file, or a shipped study by its name:
   seeds: [0, 1, 2]                                 every cell with each of them
   tuning:                                          optional: every cell gets the setting that is best on this seed
     seed: 100
-    metric: fd_digits
-    settings: {slow: {model.generator_optimizer.lr: 2.0e-4}, fast: {model.generator_optimizer.lr: 1.0e-3}}"""
+    metric: fd_digits                              its last value decides; a run that diverged is not chosen
+    set: {trainer.max_steps: 500}                  optional: for these runs alone
+    settings: {slow: {model.generator_optimizer.lr: 2.0e-4}, fast: {model.generator_optimizer.lr: 1.0e-3}}
+    settings_of:                                   optional: more settings of single cells
+      conv: {flat: {model.loss: NonSaturating}}"""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -57,13 +61,15 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("study", metavar="STUDY")
     actions = parser.add_subparsers(dest="action", metavar="plan|run|report", required=True, parser_class=_Action)
     plan = actions.add_parser("plan", help="print the command of every cell that is not over")
-    plan.add_argument("--all", action="store_true", help="those that are over, too")
     run = actions.add_parser("run", help="run the cells that are not over")
+    for action in plan, run:
+        action.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for all cells")
+    plan.add_argument("--all", action="store_true", help="those that are over, too")
     run.add_argument("-j", "--jobs", type=positive, default=1, help="cells at a time (default: %(default)s)")
     add_outputs(actions.add_parser("report", help="compare the runs"))
     given = parser.parse_args(arguments)
     with mistakes_in_one_line():
-        study = read_study(find_study(given.study))
+        study = with_values(read_study(find_study(given.study)), getattr(given, "set", []))
         {"plan": _plan, "run": _run, "report": _report}[given.action](study, given)
 
 
@@ -111,7 +117,7 @@ def _report(study: Study, given: argparse.Namespace) -> None:
     for name in study.cells:
         setting = chosen_setting(study, name)
         if study.tuning is not None:
-            print(f"{name}: {'the setting is not chosen yet' if setting is None else f'the setting is {setting}'}")
+            print(f"{name}: {_choice(study, name, setting)}")
         if study.tuning is None or setting is not None:
             folders += [folder_of(study, cell) for cell in study.reported_cells(name, setting)]
     runs = [found[max(found)] for folder in folders if (found := versions(folder))]
@@ -120,6 +126,13 @@ def _report(study: Study, given: argparse.Namespace) -> None:
     if len(runs) < len(folders):
         print(f"{len(folders) - len(runs)} of {len(folders)} cells have not begun")
     report(compare(runs), given, f"Study {study.name}")
+
+
+def _choice(study: Study, name: str, setting: str | None) -> str:
+    if setting is not None:
+        return f"the setting is {setting}"
+    over = all(state_of(study, cell).over for cell in study.tuning_cells(name).values())
+    return "diverged with every setting" if over else "the setting is not chosen yet"
 
 
 def _total(study: Study) -> int:
@@ -133,7 +146,10 @@ def _check(study: Study) -> None:
     from gan.cli.configurations import with_configurations
 
     parser = CLI(run=False).parser
+    different: dict[str, Cell] = {}
     for cell in study.all_cells():
+        different.setdefault(_without_seed(cell), cell)
+    for cell in different.values():
         place = ["fit", *(part for config in study.configs for part in ("--config", config))]
         values = [argument for argument in arguments_of(study, cell) if argument.startswith("--") and "=" in argument]
         _, *arguments = with_configurations([*place, *values])
@@ -144,3 +160,7 @@ def _check(study: Study) -> None:
             raise
     for cell in necessary_cells(study):
         check_unchanged(study, cell)
+
+
+def _without_seed(cell: Cell) -> str:
+    return str(sorted((key, str(value)) for key, value in cell.values.items() if key != "seed_everything"))

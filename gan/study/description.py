@@ -4,14 +4,14 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 _KEYS = "study", "config", "root", "set", "grid", "seeds", "tuning"
-_TUNING_KEYS = "seed", "metric", "settings"
+_TUNING_KEYS = "seed", "metric", "set", "settings", "settings_of"
 _NAME = re.compile(r"[\w.+-]+")
 Values = dict[str, Any]  # keys of a configuration, as on the command line, and their values
 
@@ -36,12 +36,20 @@ class Tuning:
     Attributes:
         seed: The seed.
         metric: The score that chooses, at the last evaluation.
-        settings: The settings by name.
+        settings: The settings by name, for every point of the grid.
+        settings_of: More settings of single points, by the point's name.
+        common: What the runs that choose set besides, such as fewer steps.
     """
 
     seed: int
     metric: str
     settings: dict[str, Values]
+    settings_of: dict[str, dict[str, Values]] = field(default_factory=dict)
+    common: Values = field(default_factory=dict)
+
+    def of(self, name: str) -> dict[str, Values]:
+        """Return the settings of a point of the grid by their names."""
+        return {**self.settings, **self.settings_of.get(name, {})}
 
 
 @dataclass(frozen=True)
@@ -72,20 +80,22 @@ class Study:
         if self.tuning is None:
             return {}
         return {
-            setting: self._cell(f"{self.name}/tuning/{name}-{setting}", name, self.tuning.seed, values)
-            for setting, values in self.tuning.settings.items()
+            setting: self._cell(
+                f"{self.name}/tuning/{name}-{setting}", name, self.tuning.seed, {**self.tuning.common, **values}
+            )
+            for setting, values in self.tuning.of(name).items()
         }
 
     def reported_cells(self, name: str, setting: str | None = None) -> list[Cell]:
         """Return the runs of a point of the grid, one a seed, with the setting that was chosen for it."""
-        chosen = self.tuning.settings[setting] if self.tuning and setting else {}
+        chosen = self.tuning.of(name)[setting] if self.tuning and setting else {}
         return [self._cell(f"{self.name}/{name}", name, seed, chosen) for seed in self.seeds]
 
     def all_cells(self) -> Iterator[Cell]:
         """Return every run that may become necessary."""
         for name in self.cells:
             yield from self.tuning_cells(name).values()
-            for setting in self.tuning.settings if self.tuning else [None]:
+            for setting in self.tuning.of(name) if self.tuning else [None]:
                 yield from self.reported_cells(name, setting)
 
     def _cell(self, experiment: str, name: str, seed: int, setting: Values) -> Cell:
@@ -110,6 +120,27 @@ def read_study(path: Path) -> Study:
         raise ValueError(f"{path}: {error}") from None
 
 
+def with_values(study: Study, assignments: Sequence[str]) -> Study:
+    """Return the study with more values for all cells.
+
+    Args:
+        study: The study.
+        assignments: "key=value" with the value as YAML; later ones win.
+
+    Raises:
+        ValueError: if one is no such text, or names a key that the grid or the study itself sets.
+    """
+    values: Values = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not (key and equals):
+            raise ValueError(f"--set expects KEY=VALUE such as data.root=photos.zip, got {assignment!r}")
+        if key in set().union(*study.cells.values()):
+            raise ValueError(f"--set {key}: it is set by the grid of {study.file}")
+        values[key] = yaml.safe_load(value)
+    return replace(study, common={**study.common, **_values("--set", values)})
+
+
 def _study(content: Any, path: Path) -> Study:
     _check_keys("", content, _KEYS)
     if missing := [key for key in ("config", "grid", "seeds") if key not in content]:
@@ -118,14 +149,15 @@ def _study(content: Any, path: Path) -> Study:
     name = content.get("study", path.stem)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"study must be a name of letters, digits, _ . + -, got {name!r}")
+    cells, seeds = _grid(content["grid"]), _seeds(content["seeds"])
     return Study(
         name=name,
         root=str(content.get("root", "runs")),
         configs=[str(config) for config in configs],
         common=_values("set", content.get("set") or {}),
-        cells=_grid(content["grid"]),
-        seeds=_seeds(content["seeds"]),
-        tuning=_tuning(content["tuning"], content["seeds"]) if "tuning" in content else None,
+        cells=cells,
+        seeds=seeds,
+        tuning=_tuning(content["tuning"], seeds, cells) if "tuning" in content else None,
         file=path,
     )
 
@@ -187,14 +219,22 @@ def _seeds(seeds: Any) -> list[int]:
     return seeds
 
 
-def _tuning(tuning: Any, seeds: Sequence[int]) -> Tuning:
+def _tuning(tuning: Any, seeds: Sequence[int], cells: Mapping[str, Values]) -> Tuning:
     _check_keys("tuning", tuning, _TUNING_KEYS)
-    if missing := [key for key in _TUNING_KEYS if key not in tuning]:
+    if missing := [key for key in ("seed", "metric", "settings") if key not in tuning]:
         raise ValueError(f"tuning: {', '.join(missing)} missing")
-    seed, metric, settings = (tuning[key] for key in _TUNING_KEYS)
+    seed = tuning["seed"]
     if type(seed) is not int or seed in seeds:
         raise ValueError(f"tuning.seed must be a number that is not among seeds {seeds}, got {seed!r}")
-    return Tuning(seed, str(metric), _axis("settings", settings))
+    settings = _axis("settings", tuning["settings"])
+    of_cells = tuning.get("settings_of") or {}
+    _check_keys("tuning.settings_of", of_cells, list(cells))
+    settings_of = {name: _axis(f"tuning.settings_of.{name}", more) for name, more in of_cells.items()}
+    for name, more in settings_of.items():
+        if twice := settings.keys() & more.keys():
+            raise ValueError(f"tuning.settings_of.{name}: {', '.join(sorted(twice))} stands in tuning.settings too")
+    common = _values("tuning.set", tuning.get("set") or {})
+    return Tuning(seed, str(tuning["metric"]), settings, settings_of, common)
 
 
 def _check_keys(where: str, content: Any, known: Sequence[str]) -> None:

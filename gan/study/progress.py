@@ -11,7 +11,7 @@ import yaml
 
 from gan.reports.comparison import is_distance
 from gan.runs.folder import checkpoints, experiment_folder, versions
-from gan.runs.outcome import FINISHED, read_outcome
+from gan.runs.outcome import DIVERGED, FINISHED, read_outcome
 from gan.runs.records import read_run
 from gan.study.description import Cell, Study
 
@@ -69,30 +69,40 @@ def necessary_cells(study: Study) -> Iterator[Cell]:
 
 
 def chosen_setting(study: Study, name: str) -> str | None:
-    """Return the setting with the best last score on the tuning's seed; None while one of its runs is not over.
+    """Return the setting with the best last score on the tuning's seed.
+
+    A run that diverged is not chosen. None: a run is not over yet, or all diverged.
 
     Raises:
         ValueError: if no run has the score.
     """
-    tuning, values = study.tuning, {}
+    tuning, values, diverged = study.tuning, {}, []
     if tuning is None:
         return None
     for setting, cell in study.tuning_cells(name).items():
         state = state_of(study, cell)
         if not state.over or state.run is None:
             return None
-        points = [
-            point
-            for (score, _), found in read_run(state.run).scores().items()
-            if score == tuning.metric
-            for point in found
-        ]
-        if points and math.isfinite(max(points)[1]):
-            values[setting] = max(points)[1]
-    if not values:
+        score = _last_score(state.run, tuning.metric)
+        if has_diverged(state.run):
+            diverged.append(setting)
+        elif score is not None and math.isfinite(score):
+            values[setting] = score
+    if not values and len(diverged) < len(study.tuning_cells(name)):
         raise ValueError(f"tuning.metric: no run of {name} has a value of {tuning.metric} to choose by")
     best = min if is_distance(tuning.metric) else max
-    return best(values, key=values.__getitem__)
+    return best(values, key=values.__getitem__, default=None)
+
+
+def has_diverged(run: Path) -> bool:
+    """Return whether a run ended because its losses or weights were not finite."""
+    outcome = read_outcome(run)
+    return outcome is not None and outcome.status == DIVERGED
+
+
+def _last_score(run: Path, metric: str) -> float | None:
+    points = [point for (score, _), found in read_run(run).scores().items() if score == metric for point in found]
+    return max(points)[1] if points else None
 
 
 def check_unchanged(study: Study, cell: Cell) -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from gan.cli.main import main
 from gan.runs.outcome import Outcome, read_outcome, write_outcome
-from gan.study.description import read_study
+from gan.study.description import read_study, with_values
 from gan.study.progress import arguments_of, chosen_setting, necessary_cells, state_of
 
 ROOT = Path(__file__).parents[3]
@@ -95,10 +95,47 @@ def test_a_setting_is_chosen_on_a_seed_of_its_own(study):
     more = [cell for cell in necessary_cells(described) if cell.experiment not in names]
     assert [cell.experiment for cell in more] == ["norms/batch-1-seed0", "norms/batch-1-seed1"]
     assert more[0].values["model.decay.end"] == 9
-    end("norms/tuning/conv-1-slow-seed9", status="diverged")
+    end("norms/tuning/conv-1-slow-seed9")
     end("norms/tuning/conv-1-fast-seed9", status="diverged")
     with pytest.raises(ValueError, match=r"tuning\.metric: no run of conv-1 has a value of fd_digits"):
         chosen_setting(described, "conv-1")
+
+
+def test_settings_of_single_cells_and_values_of_tuning_alone(study):
+    more = "tuning: {seed: 9, metric: fd_digits, set: {trainer.max_steps: 2}, settings: {one: {model.decay.end: 8}}, "
+    study.write_text(TEXT + more + "settings_of: {conv-2: {two: {model.decay.end: 9}}}}")
+    described = read_study(study)
+    names = [cell.experiment for cell in necessary_cells(described)]
+    assert [name for name in names if "two" in name] == ["norms/tuning/conv-2-two-seed9"]
+    assert len(names) == 5
+    assert described.tuning_cells("conv-2")["two"].values["trainer.max_steps"] == 2
+    reported = described.reported_cells("conv-2", "two")[0]
+    assert (reported.values["trainer.max_steps"], reported.values["model.decay.end"]) == (4, 9)
+
+
+def test_a_diverged_run_is_not_chosen(study):
+    study.write_text(TEXT + TUNING)
+    described = read_study(study)
+    end("norms/tuning/batch-1-slow-seed9", score=3.0)
+    end("norms/tuning/batch-1-fast-seed9", score=2.0, status="diverged")
+    assert chosen_setting(described, "batch-1") == "slow"
+    for setting in "slow", "fast":
+        end(f"norms/tuning/conv-1-{setting}-seed9", score=2.0, status="diverged")
+    assert chosen_setting(described, "conv-1") is None
+    assert not any("norms/conv-1" in cell.experiment for cell in necessary_cells(described))
+
+
+def test_values_can_be_set_for_all_cells(study):
+    described = with_values(read_study(study), ["data.root=a=b.zip", "trainer.max_steps=7"])
+    for cell in necessary_cells(described):
+        assert (cell.values["data.root"], cell.values["trainer.max_steps"]) == ("a=b.zip", 7)
+    for assignment, message in [
+        ("data.root", "expects KEY=VALUE"),
+        ("model.discriminator_norms=[]", "set by the grid of norms.yaml"),
+        ("experiment=x", "--set: experiment is for the study to set"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            with_values(read_study(study), [assignment])
 
 
 ERRORS = [
@@ -116,6 +153,8 @@ ERRORS = [
     ("study: norms", "study: [", "is no YAML"),
     ("study: norms", "tuning: {seed: 1, metric: x, settings: {}}", "tuning.seed must be a number that is not among"),
     ("study: norms", "tuning: {seed: 7}", "tuning: metric, settings missing"),
+    ("study: norms", TUNING[:-1] + ", settings_of: {konv-1: {}}}", "konv-1 is no key of a study; known are batch-1"),
+    ("study: norms", TUNING[:-1] + ", settings_of: {conv-1: {slow: {}}}}", "slow stands in tuning.settings too"),
 ]  # fmt: skip
 
 
@@ -157,7 +196,7 @@ def test_the_plan_is_what_is_not_over(study, capsys, monkeypatch):
 def test_an_unknown_study_names_the_shipped_ones(study, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["gan"])
     with pytest.raises(SystemExit):
-        main(["study", "nroms_digits", "plan"])
+        main(["study", "digtis", "plan"])
     assert "among digits; did you mean digits?" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["study", "norms.yaml", "report"])
