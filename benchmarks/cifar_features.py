@@ -1,4 +1,4 @@
-"""A CIFAR-10 classifier as a feature network, where Inception's weights cannot be had: `python -m benchmarks.cifar_features`.
+"""A CIFAR-10 classifier as a feature network, for where Inception's weights cannot be had.
 
 Trains a ResNet-9 on the 50,000 training images, tests it on the 10,000 others, and writes its weights. With it, scores
 are called `fd_cifar` and `is_cifar`; they are not FID and inception score, and compare with nothing but themselves.
@@ -47,6 +47,8 @@ class CIFARFeatures(FeatureNetwork):
             Residual(384),
         )
         self.fc = nn.Linear(384, 10)
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1) * 255, persistent=False)
         if weights is not None:
@@ -62,6 +64,8 @@ class CIFARFeatures(FeatureNetwork):
 
 
 class Residual(nn.Module):
+    """Two blocks beside the identity."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.a, self.b = block(channels, channels), block(channels, channels)
@@ -104,8 +108,8 @@ def train(network: CIFARFeatures, images: Tensor, labels: Tensor, epochs: int) -
 @torch.inference_mode()
 def accuracy(network: CIFARFeatures, images: Tensor, labels: Tensor) -> float:
     network.eval()
-    correct = [network(batch)[1].argmax(1) == truth for batch, truth in zip(images.split(500), labels.split(500))]
-    return float(torch.cat(correct).double().mean())
+    found = torch.cat([network(batch)[1].argmax(1) for batch in images.split(500)])
+    return float((found == labels).double().mean())
 
 
 def main() -> None:
