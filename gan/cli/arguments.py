@@ -1,11 +1,7 @@
-"""Command lines without Lightning: options by their whole names, mistakes in one line."""
+"""Command lines without Lightning: options by their whole names, errors in one line."""
 
 import argparse
-import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NoReturn
 
 
@@ -28,23 +24,11 @@ class Arguments(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-@contextmanager
-def mistakes_in_one_line() -> Iterator[None]:
-    """Turn a user's mistake, or a machine's limit, into one line on stderr and the exit code 1."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise SystemExit(128 + signal.SIGINT) from None
-    except (ValueError, OSError) as error:
-        if os.environ.get("GAN_TRACEBACK"):
-            raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except RuntimeError as error:
-        if os.environ.get("GAN_TRACEBACK") or "out of memory" not in str(error):
-            raise
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
-        raise SystemExit(1) from None
+class Subcommand(Arguments):
+    """The parser of an action of a subcommand, as `add_subparsers(parser_class=Subcommand)` makes it."""
+
+    def __init__(self, prog: str = "", **_: object) -> None:
+        super().__init__(prog.removeprefix("gan "), "")
 
 
 def size(text: str) -> tuple[int, int]:

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gan.cli.arguments import Arguments, mistakes_in_one_line
+from gan.cli.arguments import Arguments
+from gan.cli.mistakes import mistakes_in_one_line
 from gan.reports.comparison import Comparison, compare
 from gan.reports.page import page
 from gan.reports.table import as_csv, markdown

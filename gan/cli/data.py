@@ -3,28 +3,34 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from gan.cli.arguments import Arguments, Subcommand
+from gan.cli.mistakes import joined, mistakes_in_one_line
 
-def main(argv: list[str]) -> int:
-    """Run `gan data` with its arguments; return the exit code. A user's mistake is one line."""
-    arguments = _parser().parse_args(argv)
-    try:
-        code: int = arguments.run(arguments)
-    except (ValueError, OSError) as error:
-        message = str(error).replace("--data.", "--")
-        print(f"error: {message}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on", file=sys.stderr)
-        return 130
-    return code
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `gan data check` or `gan data convert`.
+
+    Args:
+        arguments: The action and its options.
+
+    Returns:
+        1 if `check` found damaged images, else 0.
+
+    Raises:
+        SystemExit: with a code that is not 0, after one line on stderr, at a user's mistake.
+    """
+    given = _parser().parse_args(arguments)
+    with mistakes_in_one_line(lambda message: joined(message).replace("--data.", "--")):
+        code: int = given.run(given)
+        return code
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("gan data", description="Look at sets of images, and make them fit once.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser = Arguments("data", "Look at sets of images, and make them fit once.")
+    commands = parser.add_subparsers(required=True, metavar="check|convert", parser_class=Subcommand)
     check = commands.add_parser("check", help="say what a folder or zip of images holds")
     check.add_argument("--sheet", type=Path, help="picture of how 64 images will look (default: SOURCE.sheet.png)")
     check.set_defaults(run=_check)
@@ -62,7 +68,11 @@ def _convert(arguments: argparse.Namespace) -> int:
 
     tree, frame = _tree_and_frame(arguments)
     skip = arguments.damaged == "skip"
-    left_out = convert(tree, arguments.destination, frame, arguments.workers, skip, _progress("converted"))
+    try:
+        left_out = convert(tree, arguments.destination, frame, arguments.workers, skip, _progress("converted"))
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on", file=sys.stderr)
+        raise
     for fault in left_out:
         print(f"left out: {fault}", file=sys.stderr)
     print(f"{arguments.destination}: {sum(map(len, tree.labels.values())) - len(left_out):,} images")

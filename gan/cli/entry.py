@@ -1,13 +1,9 @@
 """Runs the training subcommands; a user's mistake ends in one line and a non-zero exit code."""
 
 import logging
-import os
-import signal
-import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
@@ -15,6 +11,7 @@ from gan.cli.command import CLI
 from gan.cli.configurations import with_configurations
 from gan.cli.errors import explained, one_line
 from gan.cli.machine import keep_freed_memory
+from gan.cli.mistakes import MISTAKES, mistakes_in_one_line
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -30,27 +27,8 @@ def main(arguments: Sequence[str]) -> None:
     _silence_lightning()
     threading.excepthook = _leave_the_disk_to_the_training
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # in one line too
-    with mistakes_in_one_line():
+    with mistakes_in_one_line(one_line, explained, (*MISTAKES, MisconfigurationException)):
         CLI(with_configurations(arguments))
-
-
-@contextmanager
-def mistakes_in_one_line() -> Iterator[None]:
-    """Turn a user's mistake, or a machine's limit, into one line on stderr and the exit code 1."""
-    try:
-        yield
-    except KeyboardInterrupt:  # before there is anything to finish
-        raise SystemExit(128 + signal.SIGINT) from None
-    except (ValueError, OSError, FloatingPointError, MisconfigurationException) as error:
-        if os.environ.get("GAN_TRACEBACK"):
-            raise
-        print(f"error: {one_line(str(error))}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except RuntimeError as error:
-        if os.environ.get("GAN_TRACEBACK") or (explanation := explained(error)) is None:
-            raise
-        print(f"error: {explanation}: {one_line(str(error))}", file=sys.stderr)
-        raise SystemExit(1) from None
 
 
 def _silence_lightning() -> None:

@@ -46,7 +46,15 @@ def one_line(message: str) -> str:
 
 
 def explained(error: RuntimeError) -> str | None:
-    """Return what a user has to know of an error that torch raises in the middle of a run; None if it is a fault."""
+    """Return in one line what a user has to know of an error that torch raises in the middle of a run.
+
+    None: it is a fault of the program.
+    """
+    explanation = _explanation(error)
+    return None if explanation is None else f"{explanation}: {one_line(str(error))}"
+
+
+def _explanation(error: RuntimeError) -> str | None:
     if isinstance(error, DistError) or "gloo/transport" in str(error):
         return "the processes cannot reach each other; if one has ended, it said why"
     if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gan.cli.arguments import Arguments, mistakes_in_one_line, positive, size
+from gan.cli.arguments import Arguments, positive, size
+from gan.cli.mistakes import mistakes_in_one_line
 from gan.images import encoded, tile
 from gan.latents import SAMPLE_BLOCK
 from gan.module import GAN

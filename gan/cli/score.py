@@ -7,6 +7,9 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from gan.cli.arguments import Arguments
+from gan.cli.mistakes import mistakes_in_one_line
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -15,30 +18,26 @@ if TYPE_CHECKING:
 _EXAMPLES = """examples:
   gan score samples.zip photos/
   gan score samples/ photos/ --size 64 --scores Frechet,InceptionScore,KernelDistance
-  gan score samples/ photos/ --features vgg16 --scores PrecisionRecall,DensityCoverage
-"""
+  gan score samples/ photos/ --features vgg16 --scores PrecisionRecall,DensityCoverage"""
 
 
-def main(argv: Sequence[str]) -> int:
-    """Print the scores of the command line's images and their protocol. Return the exit code."""
-    options = _parser().parse_args(argv)
+def main(arguments: Sequence[str]) -> None:
+    """Run `gan score`: print the scores of the images and their protocol.
+
+    Args:
+        arguments: Its options.
+
+    Raises:
+        SystemExit: with a code that is not 0, after one line on stderr, at a user's mistake.
+    """
+    given = _parser().parse_args(arguments)
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # in one line
-    try:
-        _score(options)
-    except (ValueError, OSError, FloatingPointError) as error:
-        if os.environ.get("GAN_TRACEBACK"):
-            raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    with mistakes_in_one_line():
+        _score(given)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gan score", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Arguments("score", "Scores of a folder or zip of images, alone or against another.", _EXAMPLES)
     parser.add_argument("images", help="folder or zip of the images to score")
     parser.add_argument("reference", nargs="?", help="folder or zip of the images to compare with")
     parser.add_argument(
@@ -154,7 +153,3 @@ def _device(name: str | None) -> Any:
 def _show(done: int, total: int) -> None:
     end = "\n" if done == total else ""
     print(f"\r{done:,} of {total:,} images", end=end, file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -4,9 +4,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from gan.cli.arguments import Arguments, mistakes_in_one_line, positive
+from gan.cli.arguments import Arguments, Subcommand, positive
 from gan.cli.compare import add_outputs, report
 from gan.cli.configurations import find_study
+from gan.cli.mistakes import mistakes_in_one_line
 from gan.reports.comparison import compare
 from gan.runs.commands import command
 from gan.runs.folder import versions
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str]) -> None:
     """
     parser = Arguments("study", "A grid of runs over a base configuration.", _EXAMPLES)
     parser.add_argument("study", metavar="STUDY")
-    actions = parser.add_subparsers(dest="action", metavar="plan|run|report", required=True, parser_class=_Action)
+    actions = parser.add_subparsers(dest="action", metavar="plan|run|report", required=True, parser_class=Subcommand)
     plan = actions.add_parser("plan", help="print the command of every cell that is not over")
     run = actions.add_parser("run", help="run the cells that are not over")
     for action in plan, run:
@@ -71,11 +72,6 @@ def main(arguments: Sequence[str]) -> None:
     with mistakes_in_one_line():
         study = with_values(read_study(find_study(given.study)), getattr(given, "set", []))
         {"plan": _plan, "run": _run, "report": _report}[given.action](study, given)
-
-
-class _Action(Arguments):
-    def __init__(self, prog: str = "", **_: object) -> None:
-        super().__init__(prog.removeprefix("gan "), "")
 
 
 def _plan(study: Study, given: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """Messages about the data at the start of a run."""
 
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +12,7 @@ from gan.data.sources import FileSource
 from gan.data.words import some
 from gan.images import height_and_width
 
-_TRIED = 4  # images that are decoded to learn how long one takes
+_TRIED = 5  # images that are decoded to learn how long one takes; the first also loads the decoder
 _SLOW_START = 10.0  # seconds
 _SLOW_IMAGE = 0.02
 
@@ -38,13 +39,15 @@ def slow_start(source: FileSource, streamed: bool) -> str | None:
         streamed: Whether they are decoded each time that they are seen; else once, at the start.
     """
     tried = range(0, len(source), max(1, len(source) // _TRIED))[:_TRIED]
-    started = time.perf_counter()
+    times = []
     for index in tried:
+        started = time.perf_counter()
         try:
             source[index]
         except ValueError:
             return None  # to be reported where it matters
-    seconds = (time.perf_counter() - started) / len(tried)
+        times.append(time.perf_counter() - started)
+    seconds = statistics.median(times)
     total = seconds * len(source)
     if not (seconds > _SLOW_IMAGE if streamed else total > _SLOW_START):
         return None

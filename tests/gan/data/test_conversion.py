@@ -59,7 +59,8 @@ def test_an_interrupted_conversion_goes_on(source, monkeypatch, capsys):
 
     monkeypatch.setattr(convert.FileSource, "__getitem__", interrupted)
     command = ["convert", source, "small.zip", "--size", "16", "24", "--workers", "1"]
-    assert main(command) == 130
+    with pytest.raises(SystemExit, match="130"):
+        main(command)
     assert not os.path.exists("small.zip")
     assert main(command) == 0
     assert len(seen) == 5 + 15 - 3  # the first part is not converted again
@@ -68,7 +69,8 @@ def test_an_interrupted_conversion_goes_on(source, monkeypatch, capsys):
 
 def test_what_is_there_is_not_overwritten(source, capsys):
     Path("small.zip").touch()
-    assert main(["convert", source, "small.zip"]) == 1
+    with pytest.raises(SystemExit, match="1"):
+        main(["convert", source, "small.zip"])
     assert os.path.getsize("small.zip") == 0
     assert capsys.readouterr().err == "error: small.zip exists already\n"
 
@@ -78,7 +80,8 @@ def test_damaged_images_are_all_named_or_left_out(source, capsys):
         with open(f"{source}/seg_train/seg_train/dog/{name}", "wb") as file:
             file.write(b"?")
     command = ["convert", source, "small.zip", "--size", "8", "--workers", "1"]
-    assert main(command) == 1
+    with pytest.raises(SystemExit, match="1"):
+        main(command)
     error = capsys.readouterr().err.splitlines()[-1]
     assert "2 images are damaged" in error
     assert "dog/1.jpg" in error
@@ -116,7 +119,8 @@ def test_what_check_says(source, capsys):
     ],
 )
 def test_mistakes_are_one_line(source, arguments, line, capsys):
-    assert main(arguments) == 1
+    with pytest.raises(SystemExit, match="1"):
+        main(arguments)
     assert capsys.readouterr().err.startswith(line)
     assert os.listdir() == ["set"]
 
