@@ -9,6 +9,7 @@ from gan.callbacks.interruption import Interruption
 from gan.callbacks.monitor import Monitor
 from gan.callbacks.operator_norms import OperatorNorms
 from gan.callbacks.progress import Progress
+from gan.callbacks.progress_lines import ProgressLines
 from gan.callbacks.sample_grid import SampleGrid
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "Monitor",
     "OperatorNorms",
     "Progress",
+    "ProgressLines",
     "SampleGrid",
 ]

@@ -1,4 +1,4 @@
-"""The progress bar."""
+"""The progress bar of a terminal."""
 
 import time
 from typing import Any
@@ -8,6 +8,8 @@ from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+
+from gan.callbacks.wording import losses_in_words
 
 SECONDS_BETWEEN_UPDATES = 0.5
 
@@ -50,9 +52,8 @@ class Progress(ProgressBar):
         last = trainer.global_step == trainer.max_steps
         if self._bar is None or (now - self._since < SECONDS_BETWEEN_UPDATES and not last):
             return
-        values = f"D {float(outputs['loss/discriminator']):.3f}  G {float(outputs['loss/generator']):.3f}"
-        speed = f"{self._images / (now - self._since):.0f} images/s"
-        self._bar.update(self._training, completed=trainer.global_step, values=f"{values}  {speed}", refresh=True)
+        values = f"{losses_in_words(outputs)}  {self._images / (now - self._since):.0f} images/s"
+        self._bar.update(self._training, completed=trainer.global_step, values=values, refresh=True)
         self._since, self._images = now, 0
 
     def evaluation_progress(self, done: int, total: int) -> None:

@@ -1,9 +1,12 @@
 """Numbers as people read them."""
 
 from collections.abc import Mapping
+from typing import Any
 
 _NOT_SCORES = "evaluation_seconds", "evaluation_share", "images_per_second", "peak_memory_gib"
 _STD = "_std"
+_LOSS = "loss/"
+_SHORT = {"discriminator": "D", "generator": "G"}
 
 
 def scores_in_words(values: Mapping[str, float]) -> str:
@@ -19,6 +22,12 @@ def scores_in_words(values: Mapping[str, float]) -> str:
         seen = deviation > 1e-3 * abs(value)
         words.append(f"{name} {value:.4g}" + (f" ± {deviation:.2g}" if seen else ""))
     return "  ".join(words)
+
+
+def losses_in_words(outputs: Mapping[str, Any]) -> str:
+    """Return the losses among what a training step reports: "D 1.234  G 0.567"."""
+    losses = {name.removeprefix(_LOSS): value for name, value in outputs.items() if name.startswith(_LOSS)}
+    return "  ".join(f"{_SHORT.get(name, name)} {float(losses[name]):.3f}" for name in losses if "/" not in name)
 
 
 def duration(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """The subcommands `fit`, `validate` and `test`: LightningCLI, with what this framework adds to it."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
-from gan.callbacks import Announcement, AtomicCheckpointIO, Evaluation, Interruption, Progress
+from gan.callbacks import Announcement, AtomicCheckpointIO, Evaluation, Interruption, Progress, ProgressLines
 from gan.cli.machine import chosen_accelerator, fastest_precision, needs_several_processes
 from gan.cli.parser import Parser
 from gan.cli.save_config import SaveConfig
@@ -184,7 +185,7 @@ class CLI(LightningCLI):
         callbacks: list[Callback] = []
         others = any(isinstance(each, ProgressBar) for each in configured)
         if config.trainer.enable_progress_bar is not False and not others:
-            callbacks.append(Progress())
+            callbacks.append(progress())
         if self.subcommand == "fit":
             callbacks.append(Announcement())
         if config.metrics is not None:
@@ -248,6 +249,11 @@ class CLI(LightningCLI):
             if self._run_logger is not None:
                 self._run_logger.discard_unused()
             raise
+
+
+def progress() -> ProgressBar:
+    """Return a bar for a terminal, and lines for a file or a pipe."""
+    return Progress() if sys.stdout.isatty() else ProgressLines()
 
 
 def _listed(value: Any) -> list[Any]:

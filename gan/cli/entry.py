@@ -1,5 +1,6 @@
 """Runs the training subcommands; a user's mistake ends in one line and a non-zero exit code."""
 
+import io
 import logging
 import threading
 import warnings
@@ -23,6 +24,8 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         SystemExit: with a code that is not 0, after one line on stderr, at a user's mistake.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a file is to have a line when it is printed
     keep_freed_memory()
     _silence_lightning()
     threading.excepthook = _leave_the_disk_to_the_training

@@ -86,7 +86,7 @@ class Runner:
         log.flush()
         start = log.seek(0, os.SEEK_END)
         self._say(f"{cell.experiment}: {'goes on' if '--resume' in arguments else 'begins'}")
-        command = [sys.executable, "-m", "gan", *arguments, "--trainer.enable_progress_bar=false"]
+        command = [sys.executable, "-m", "gan", *arguments]
         with self._lock:
             if self._stopped is not None:
                 return Result(cell, "not begun")

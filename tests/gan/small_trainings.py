@@ -67,14 +67,18 @@ def fit(
 ) -> Trainer:
     """Train on the digits for some generator steps; with several processes, in each of those of `together`."""
     strategy = GANStrategy() if processes > 1 else "auto"
-    settings: dict[str, Any] = {"logger": False, "plugins": [AtomicCheckpointIO()], **trainer}
+    settings: dict[str, Any] = {
+        "logger": False,
+        "plugins": [AtomicCheckpointIO()],
+        "enable_progress_bar": False,
+        **trainer,
+    }
     made = Trainer(
         max_steps=steps,
         callbacks=callbacks,
         accelerator="cpu",
         devices=processes,
         strategy=strategy,
-        enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=any("Checkpoint" in type(callback).__name__ for callback in callbacks or []),
         use_distributed_sampler=False,
