@@ -183,7 +183,8 @@ class GenerativeModule(TrainingModule):
 
 
 def _without_training_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in state.items() if not name.startswith(("augment.", "penalties."))}
+    of_training = "augment.", "penalties.", "weight_penalties."
+    return {name: tensor for name, tensor in state.items() if not name.startswith(of_training)}
 
 
 def _has_average(checkpoint: dict[str, Any]) -> bool:

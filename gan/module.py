@@ -14,7 +14,7 @@ from gan.checks import check_at_least
 from gan.distributed import average_gradients
 from gan.images import to_float
 from gan.inference import GenerativeModule
-from gan.losses import Generation, Judged, Loss, Penalty, Update
+from gan.losses import Generation, Judged, Loss, Penalty, Update, WeightPenalty
 from gan.networks import Discriminator, Generator
 from gan.norms import Norm
 from gan.randomness import Stream, integers, normal, rng, seed_torch, uniform
@@ -38,6 +38,8 @@ class GAN(GenerativeModule):
         generator_norms: Norms for the generator, in order.
         discriminator_norms: Norms for the discriminator, in order.
         penalty: A penalty, or several, added to the losses.
+        generator_weight_penalty: A penalty on the generator's weights, added once an update.
+        discriminator_weight_penalty: A penalty on the discriminator's weights, added once an update.
         augment: Augmentation of real and generated images before the discriminator sees them, in the updates of both
             networks.
         generator_optimizer: Makes the generator's optimizer from its parameters.
@@ -69,6 +71,8 @@ class GAN(GenerativeModule):
         generator_norms: list[Norm] = [],  # noqa: B006 (never changed; a list in YAML)
         discriminator_norms: list[Norm] = [],  # noqa: B006
         penalty: Penalty | list[Penalty] | None = None,
+        generator_weight_penalty: WeightPenalty | None = None,
+        discriminator_weight_penalty: WeightPenalty | None = None,
         augment: Augment | None = None,
         generator_optimizer: Optimizer = adam,
         discriminator_optimizer: Optimizer = adam,
@@ -88,6 +92,12 @@ class GAN(GenerativeModule):
         if decay is not None and annealing is not None:
             raise ValueError("decay and annealing both set the learning rates: give one of them")
         self.penalties = nn.ModuleList([penalty] if isinstance(penalty, Penalty) else penalty or [])
+        self.weight_penalties = nn.ModuleDict()
+        given = ("generator", generator_weight_penalty), ("discriminator", discriminator_weight_penalty)
+        for network, weight_penalty in given:
+            if weight_penalty is not None:
+                weight_penalty.layers(getattr(self, network))  # raises if it finds none
+                self.weight_penalties[network] = weight_penalty
         self.augment: Augment = Unchanged() if augment is None else augment
         self.annealing = annealing
         self.optimizer_factories = generator_optimizer, discriminator_optimizer
@@ -217,12 +227,21 @@ class GAN(GenerativeModule):
             self.manual_backward(loss / self.micro_batches)
             reported["objective"] = loss.detach()
             total = {name: value / self.micro_batches + total.get(name, 0) for name, value in reported.items()}
+        if network in self.weight_penalties:
+            total = self._with_weight_penalty(network, total)
         values = self.health.values_to_average(total.pop("objective"))
         averaged = average_gradients(
             getattr(self, network).parameters(), torch.cat([values, torch.stack([*total.values()])])
         )
         self.health.add_loss(network, averaged[: len(values)])
         return dict(zip(total, averaged[len(values) :], strict=True))
+
+    def _with_weight_penalty(self, network: str, total: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Add the gradients of the penalty on a network's weights, and report it."""
+        term = self.weight_penalties[network](getattr(self, network))
+        self.manual_backward(term)
+        name = "loss/weight_penalty" if network == "discriminator" else "loss/generator/weight_penalty"
+        return {**total, "objective": total["objective"] + term.detach(), name: term.detach()}
 
     def _with_penalties(
         self, name: str, loss: Tensor, terms: list[Tensor | None], reported: dict[str, Tensor]
