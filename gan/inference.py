@@ -1,11 +1,14 @@
 """A generator and its discriminator as one module: sampling, and rebuilding both from a checkpoint."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from gan.data import ImageData
+from gan.data.classes import check_same_classes, class_numbers
 from gan.images import to_uint8
 from gan.latents import SAMPLE_BLOCK, Labels, sample_inputs
 from gan.losses import Loss
@@ -26,6 +29,7 @@ class GenerativeModule(TrainingModule):
 
     Attributes:
         generator_ema: Average of the generator's weights over the training; None if the run keeps none.
+        classes: Names of the classes in the order of their labels; empty if they are not known.
 
     Raises:
         ValueError: if only the discriminator is conditional, a network is empty, or the seed is out of range.
@@ -53,6 +57,7 @@ class GenerativeModule(TrainingModule):
         self.generator = normalize(generator, generator_norms)
         self.discriminator = normalize(discriminator, discriminator_norms)
         self.generator_ema: Generator | None = None
+        self.classes: tuple[str, ...] = ()
         if discriminator.conditional and not self.conditional:
             raise ValueError("the discriminator is conditional, but the generator is not: add ConditionalBatch to it")
         self.loss = loss
@@ -91,8 +96,8 @@ class GenerativeModule(TrainingModule):
 
     def sample(
         self,
-        n: int,
-        labels: Labels | None = None,
+        n: int | None = None,
+        labels: Labels | Sequence[str] | None = None,
         *,
         seed: int | None = None,
         start: int = 0,
@@ -101,8 +106,9 @@ class GenerativeModule(TrainingModule):
         """Return samples `start` to `start + n` of an endless stream.
 
         Args:
-            n: Number of samples.
-            labels: Their n labels, as a tensor or list, for a conditional generator; None draws them uniformly.
+            n: Number of samples; None: one for each label.
+            labels: Their n classes, for a conditional generator: a tensor or list of numbers, or a list of names, or
+                one name for all of them. None draws them uniformly.
             seed: Seed of the stream; None takes the run's own seed.
             start: Index of the first sample. Sample i depends on the seed and i alone, not on n or start.
             truncation: Entries of z beyond it are drawn again, see `gan.latents.sample_inputs`; None keeps all.
@@ -112,21 +118,46 @@ class GenerativeModule(TrainingModule):
 
         Raises:
             ValueError: if labels are given to an unconditional generator, their number is not n, or one is not a class;
-                if n is below 1, start below 0, or seed out of range.
+                if neither n nor labels are given, n is below 1, start below 0, or seed out of range.
         """
         if labels is not None and not self.conditional:
             raise ValueError("labels were given, but the generator is not conditional")
+        if isinstance(labels, str):
+            labels = [labels] * (1 if n is None else n)
+        if n is None:
+            if labels is None:
+                raise ValueError("sample needs n, the number of samples, or labels, their classes")
+            n = len(labels)
+        numbers = class_numbers(labels, self.generator.num_classes, self.classes)
         seed = self.seed if seed is None else seed
-        z, y = sample_inputs(self.generator, n, seed=seed, start=start, labels=labels, truncation=truncation)
+        z, y = sample_inputs(self.generator, n, seed=seed, start=start, labels=numbers, truncation=truncation)
         batches = zip(z.split(SAMPLE_BLOCK), y.split(SAMPLE_BLOCK), strict=True)
         images = [to_uint8(self.generate(z_block, y_block)) for z_block, y_block in batches]
         return torch.cat(images)
+
+    # Lightning's hooks
+
+    def setup(self, stage: str) -> None:
+        """Take the names of the classes from the data of a training.
+
+        Raises:
+            ValueError: if a conditional generator has another number of classes.
+        """
+        super().setup(stage)
+        data = getattr(self.trainer, "datamodule", None)
+        if stage != "fit" or not isinstance(data, ImageData):
+            return
+        if self.conditional and data.num_classes != self.generator.num_classes:
+            raise ValueError(
+                f"the generator is built for {self.generator.num_classes} classes, the data have {data.num_classes}"
+            )
+        self.classes = data.classes
 
     # Checkpoints
 
     def facts(self) -> dict[str, Any]:
         """Return, as plain data, everything that `from_checkpoint` needs to rebuild the module."""
-        return {**self.description, "seed": self.seed}
+        return {**self.description, "seed": self.seed, "classes": list(self.classes)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the facts."""
@@ -140,11 +171,19 @@ class GenerativeModule(TrainingModule):
             ValueError: if it does not fit.
         """
         super().on_load_checkpoint(checkpoint)
+        self._take_classes(checkpoint)
         has_average = _has_average(checkpoint)
         if has_average != (self.generator_ema is not None) and (self.trainer.training or not has_average):
             holds, asks = ("", "no ") if has_average else ("no ", "")
             raise ValueError(f"the checkpoint holds {holds}averaged weights, but the config has {asks}EMA callback")
         self._prepare_for(checkpoint)
+
+    def _take_classes(self, checkpoint: dict[str, Any]) -> None:
+        """Take the names of the classes from the checkpoint, unless the data of a training have other ones."""
+        saved = tuple(checkpoint["gan"].get("classes") or ())  # earlier versions saved none
+        if self.conditional and saved and self.classes:
+            check_same_classes(saved, self.classes)
+        self.classes = self.classes or saved
 
     def _prepare_for(self, checkpoint: dict[str, Any]) -> None:
         if _has_average(checkpoint) and self.generator_ema is None:
@@ -154,8 +193,10 @@ class GenerativeModule(TrainingModule):
     def _check_fit(self, checkpoint: dict[str, Any]) -> None:
         shapes, saved = _shapes(self.state_dict()), _shapes(checkpoint["state_dict"])
         if shapes != saved:
-            facts = {name: value for name, value in checkpoint["gan"].items() if name in self.facts()}
-            reasons = changes(facts, self.facts()) or changes(saved, shapes)
+            facts, saved_facts = self.facts(), checkpoint["gan"]
+            known = [name for name in facts if name in saved_facts]
+            was, now = ({name: each[name] for name in known} for each in (saved_facts, facts))
+            reasons = changes(was, now) or changes(saved, shapes)
             raise ValueError(f"the checkpoint does not fit the configuration: {'; '.join(reasons)}")
 
     @classmethod
@@ -175,6 +216,7 @@ class GenerativeModule(TrainingModule):
             seed=description["seed"],
             decay=None,
         )
+        module._take_classes(checkpoint)
         module._prepare_for(checkpoint)
         # Otherwise load_state_dict would cast to float32, in which the networks are built
         module.to(next(tensor.dtype for tensor in checkpoint["state_dict"].values() if tensor.is_floating_point()))

@@ -15,7 +15,7 @@ from gan.module import GAN
 from gan.randomness import MAX_SEED
 from gan.runs.checkpoints import find_checkpoint, read_checkpoint
 from gan.sampling.animation import check_film, write_film
-from gan.sampling.files import check_vacant, is_zip, writing
+from gan.sampling.files import check_vacant, folder_names, is_zip, writing
 from gan.sampling.pictures import FORMATS, write_picture
 from gan.sampling.selection import Selection, parse_labels, parse_numbers
 from gan.sampling.walks import closed_walk, images_of, interpolations
@@ -24,6 +24,7 @@ _EXAMPLES = """\
 examples:
   gan sample runs/quickstart/version_0                        64 images in samples/
   gan sample RUN --num 10000 --out fakes.zip                  one zip
+  gan sample RUN --labels cat,dog                             64 images of each class, in a folder each
   gan sample RUN --seeds 0-99 --labels 0,3 --truncation 0.7   the same 100 latent vectors in two classes
   gan sample RUN --grid 8x8 --out grid.png
   gan sample RUN --interpolate 6x10 --out ways.png
@@ -64,7 +65,7 @@ def _parser() -> Arguments:
     which.add_argument("--seeds", type=_numbers, metavar="0-99", help="one sample a seed")
     parser.add_argument("--seed", type=int, help="seed of the stream (default: the run's own)")
     parser.add_argument(
-        "--labels", metavar="0,3", help="classes by number or name, or all: every sample in each of them"
+        "--labels", metavar="cat,dog", help="classes by name or number, or all: every sample in each of them"
     )
     parser.add_argument("--truncation", type=float, metavar="T", help="entries of z beyond T are drawn again")
     parser.add_argument("--format", choices=FORMATS, default="png", help="of single images (default: %(default)s)")
@@ -91,7 +92,8 @@ class _Sampling:
         checkpoint = read_checkpoint(path := find_checkpoint(given.run))
         self.module = GAN.from_checkpoint(checkpoint)
         self.module.to(_device(given.device))
-        self.names: list[str] | None = checkpoint["gan"].get("classes")
+        classes = self.module.classes or tuple(map(str, range(self.module.generator.num_classes)))
+        self.folders = folder_names(classes) if self.module.conditional else None
         self.stream = None if given.seeds else (self.module.seed if given.seed is None else given.seed)
         self.labels = self._checked_labels()
         self.source = f"{path}, {self.module.weights_name} weights, step {checkpoint['global_step']}"
@@ -133,7 +135,10 @@ class _Sampling:
             return None
         if not self.module.conditional:
             raise ValueError("--labels: this generator is not conditional, it knows no classes")
-        return parse_labels(self.given.labels, self.module.generator.num_classes, self.names)
+        try:
+            return parse_labels(self.given.labels, self.module.generator.num_classes, self.module.classes)
+        except ValueError as error:
+            raise ValueError(f"--labels: {error}") from None
 
     def _select(self, start: int, count: int) -> Selection:
         numbers = self.given.seeds[start : start + count] if self.given.seeds else range(start, start + count)
@@ -163,7 +168,7 @@ class _Sampling:
     def _names(self, numbers: Sequence[int], labels: Tensor) -> Iterator[str]:
         for number, label in zip(numbers, labels.tolist(), strict=True):
             name = f"{number:08d}.{self.given.format}"
-            yield f"{self.names[label] if self.names else label}/{name}" if self.module.conditional else name
+            yield f"{self.folders[label]}/{name}" if self.folders else name
 
     def _draw_grid(self, rows: int, columns: int) -> None:
         z, _ = self._inputs(rows * columns)

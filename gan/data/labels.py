@@ -7,7 +7,8 @@ NVlabs/stylegan3, `dataset_tool.py` and `training/dataset.py`. `gan data convert
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,8 +107,10 @@ def _is_number(value: object) -> bool:
 def _names(given: object, number: int) -> tuple[str, ...]:
     if given is None:
         return tuple(map(str, range(number)))
-    if not isinstance(given, Sequence) or not all(isinstance(name, str) for name in given) or len(given) < number:
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given) or len(given) < number:
         raise ValueError(f'"classes" must be a list of at least {number} names')
+    if twice := [name for name, times in Counter(given).items() if times > 1]:
+        raise ValueError(f'"classes" names more than one class {twice[0]!r}')
     return tuple(given)
 
 

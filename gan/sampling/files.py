@@ -1,7 +1,8 @@
 """A folder or a zip that images are written to, one file each."""
 
+import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +24,18 @@ def check_vacant(path: Path) -> None:
 def is_zip(path: Path) -> bool:
     """Return whether a path means a zip file."""
     return path.suffix.lower() == ".zip"
+
+
+def folder_names(classes: Sequence[str]) -> list[str]:
+    """Return a name for the folder of each class: the class's name where that can be one.
+
+    Characters that are not allowed in names of files on every system become "_". Where two folders would have the same
+    name, if only on a disk that does not tell capitals, all names begin with the number of the class.
+    """
+    names = [re.sub(r'[<>:"/\\|?*\x00-\x1f]|^\.|[. ]$', "_", name) or "_" for name in classes]
+    if len({name.casefold() for name in names}) < len(names):
+        return [f"{number}_{name}" for number, name in enumerate(names)]
+    return names
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gan.data.classes import class_number
 from gan.latents import sample_inputs
 from gan.networks import Generator
 
@@ -51,26 +52,18 @@ def parse_numbers(text: str) -> list[int]:
     return numbers
 
 
-def parse_labels(text: str, num_classes: int, names: Sequence[str] | None) -> list[int]:
+def parse_labels(text: str, num_classes: int, names: Sequence[str]) -> list[int]:
     """Return the labels that "0,3", "cat,dog" or "all" means.
 
     Args:
         text: Numbers or names, with commas between them.
         num_classes: Classes of the generator.
-        names: Names of the classes, if the checkpoint has them.
+        names: Names of the classes; empty if they are not known.
 
     Raises:
         ValueError: if there is no such class.
     """
     if text == "all":
         return list(range(num_classes))
-    return [_label(part.strip(), num_classes, names or []) for part in text.split(",")]
-
-
-def _label(text: str, num_classes: int, names: Sequence[str]) -> int:
-    if text in names:
-        return list(names).index(text)
-    if text.isdecimal() and int(text) < num_classes:
-        return int(text)
-    known = f"; their names are {', '.join(names)}" if names else ""
-    raise ValueError(f"--labels: there is no class {text!r}, only 0 to {num_classes - 1}{known}")
+    given = [text] if text in names else [part.strip() for part in text.split(",")]  # a name may have a comma
+    return [class_number(part, num_classes, names) for part in given]

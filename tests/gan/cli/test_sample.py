@@ -63,13 +63,26 @@ def test_every_seed_comes_in_every_class(folder):
     assert (pixels - expected.int()).abs().max() <= 1
 
 
-def test_classes_have_their_names_if_the_checkpoint_has(folder):
+@pytest.mark.parametrize(
+    ("classes", "asked", "folders"),
+    [
+        ([f"digit {number}" for number in range(10)], "digit 4,0", {"digit 4", "digit 0"}),
+        ([*map(str, range(9, -1, -1))], "9", {"9"}),  # a name, not a number
+        (["T-shirt, top", *"bcdefghij"], "T-shirt, top", {"T-shirt, top"}),
+        (["../a", ".b", *"cdefghij"], "../a,.b", {"_._a", "_b"}),
+        (["a/b", "A_B", *"cdefghij"], "a/b,c", {"0_a_b", "2_c"}),
+        ([], "3", {"3"}),  # of an earlier version
+    ],
+)
+def test_folders_have_the_names_of_their_classes(folder, classes, asked, folders):
     (path,) = Path(RUN).rglob("*.ckpt")
     checkpoint = torch.load(path, weights_only=True)
-    checkpoint["gan"]["classes"] = [f"digit {number}" for number in range(10)]
+    assert checkpoint["gan"]["classes"] == [*map(str, range(10))]
+    checkpoint["gan"]["classes"] = classes
     torch.save(checkpoint, "named.ckpt")
-    main(["sample", "named.ckpt", "--num", "1", "--labels", "digit 4"])
-    assert [str(path) for path in Path("samples").rglob("*.png")] == ["samples/digit 4/00000000.png"]
+    main(["sample", "named.ckpt", "--num", "1", "--labels", asked])
+    assert {path.relative_to("samples").parent.as_posix() for path in Path("samples").rglob("0*0.png")} == folders
+    assert {path.name for path in folder.iterdir()} == {"runs", "named.ckpt", "samples"}
 
 
 def test_pictures_and_films(folder, trained):
@@ -85,7 +98,7 @@ def test_pictures_and_films(folder, trained):
 
 ERRORS = [
     (["nowhere"], "nowhere is neither a checkpoint nor the folder of a run"),
-    ([RUN, "--labels", "10"], "--labels: there is no class '10', only 0 to 9"),
+    ([RUN, "--labels", "10"], "--labels: there is no class '10'; known are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"),
     ([RUN, "--seeds", "0-x"], "argument --seeds: expected numbers such as 0-99 or 1,4,7, got '0-x'"),
     ([RUN, "--seeds", "1", "--seed", "2"], "--seed is that of a stream"),
     ([RUN, "--seeds", str(2**32)], "--seeds must be between 0 and 4294967295"),

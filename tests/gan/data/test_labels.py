@@ -88,6 +88,8 @@ def test_names_of_classes_beside_the_labels(tmp_path):
     assert Folder(root).classes == ("cat", "dog", "eel")
     with pytest.raises(ValueError, match=r'"classes" must be a list of at least 2 names'):
         Folder(stylegan(tmp_path, [[name, 1] for name in SHARDS], classes=["cat"]))
+    with pytest.raises(ValueError, match=r'"classes" names more than one class \'cat\''):
+        Folder(stylegan(tmp_path, [[name, 1] for name in SHARDS], classes=["cat", "cat"]))
 
 
 def test_every_split_may_have_its_own_file(tmp_path):

@@ -88,11 +88,11 @@ def test_numbers_and_labels():
     for wrong in "x", "3-", "-1", "5-3", "":
         with pytest.raises(ValueError, match=r"expected numbers|means no number"):
             parse_numbers(wrong)
-    assert parse_labels("all", 3, None) == [0, 1, 2]
+    assert parse_labels("all", 3, ()) == [0, 1, 2]
     assert parse_labels("dog,0", 2, ["cat", "dog"]) == [1, 0]
-    with pytest.raises(ValueError, match=r"no class '2', only 0 to 1$"):
-        parse_labels("2", 2, None)
-    with pytest.raises(ValueError, match=r"no class 'cow', only 0 to 1; their names are cat, dog"):
+    with pytest.raises(ValueError, match=r"no class '2'; known are 0 to 1$"):
+        parse_labels("2", 2, ())
+    with pytest.raises(ValueError, match=r"no class 'cow'; known are cat, dog$"):
         parse_labels("cow", 2, ["cat", "dog"])
 
 
