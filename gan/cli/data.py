@@ -81,7 +81,7 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 def _tree_and_frame(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
     from gan.data.decode import Frame
-    from gan.data.folder import ImageTree
+    from gan.data.tree import ImageTree
 
     if len(arguments.size) > 2 or min(arguments.size) < 1:
         raise ValueError(f"--size must be a side, or height and width, at least 1, got {arguments.size}")

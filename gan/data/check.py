@@ -10,8 +10,8 @@ import torch
 
 from gan.data.decode import DamagedError, Frame, decode
 from gan.data.files import count_by_suffix
-from gan.data.folder import ImageTree
 from gan.data.pool import run_all
+from gan.data.tree import ImageTree
 from gan.data.words import some
 from gan.images import encoded, size_text, tile
 from gan.runs.files import write_atomically

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from gan.data.decode import DamagedError, Frame
-from gan.data.folder import ImageTree
 from gan.data.labels import LABELS_FILE
 from gan.data.pool import run_all
 from gan.data.sources import FileSource
+from gan.data.tree import ImageTree
 from gan.data.words import some
 from gan.images import encoded
 from gan.runs.files import write_atomically

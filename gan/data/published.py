@@ -13,10 +13,10 @@ from pytorch_lightning.trainer.states import TrainerFn
 from gan.data import class_names
 from gan.data.decode import Frame
 from gan.data.files import FolderFiles
-from gan.data.folder import ImageTree
 from gan.data.image_data import ImageData
 from gan.data.sources import ArraySource, FileSource, Source
 from gan.data.subset import Subset
+from gan.data.tree import ImageTree
 from gan.images import ImageSize
 
 
