@@ -14,20 +14,13 @@ H and grid size N; a star marks one to three spatial axes, such as (B, I, *H).
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from convnorm.layers import (
-    CONVOLVE,
-    CONVOLVE_TRANSPOSED,
-    Convolution,
-    by_output_channel,
-    check_kernels,
-    check_padding,
-    zero_padding,
-)
+from convnorm.grid import Grid, full_grid
+from convnorm.layers import CONVOLVE, CONVOLVE_TRANSPOSED, Convolution, by_output_channel, check_kernels
 
 # Smallest power of a frequency relative to the mean power: at a spectral zero V is 10^4 times its value for a flat
 # spectrum instead of infinite. Well above rounding errors in float64, well below what trained kernels have.
@@ -125,49 +118,6 @@ def precondition(y: Tensor, v: Tensor) -> Tensor:
 
 def _last_axes(count: int) -> tuple[int, ...]:
     return tuple(range(-count, 0))
-
-
-class Grid(NamedTuple):
-    """The grid of a layer's full output, and the layer's own output on it; one entry per spatial axis.
-
-    Attributes:
-        size: N, large enough that no product of a pixel and a kernel tap wraps around.
-        padding: zeros around the image in the full convolution; `output_padding` of a full transposed convolution.
-        crop: positions that the layer's padding and stride select.
-    """
-
-    size: tuple[int, ...]
-    padding: tuple[int, ...]
-    crop: tuple[range, ...]
-
-
-def full_grid(layer: Convolution, image_size: Sequence[int]) -> Grid:
-    """Return the grid of a layer for images of size H, after any padding that is not zeros (`layers.pad_image`).
-
-    Raises:
-        ValueError: if the output would be empty, or torch refuses such a padding.
-    """
-    check_padding(layer)
-    zeros = zero_padding(layer)
-    axis = _transposed_axis if layer.transposed else _axis
-    grid = Grid(*zip(*(axis(layer, i, h, *zeros[i]) for i, h in enumerate(image_size)), strict=True))
-    if not all(grid.crop) or not all(image_size):
-        raise ValueError(f"image of size {tuple(image_size)} is too small for {layer}")
-    return grid
-
-
-def _axis(layer: Convolution, i: int, h: int, before: int, after: int) -> tuple[int, int, range]:
-    stride, reach = layer.stride[i], layer.dilation[i] * (layer.kernel_size[i] - 1)
-    padding = max(reach, before)  # `reach` zeros give the full output; a layer may pad with more
-    start, count = padding - before, (h + before + after - reach - 1) // stride + 1
-    return h + 2 * padding - reach, padding, range(start, start + count * stride, stride)
-
-
-def _transposed_axis(layer: Convolution, i: int, h: int, start: int, _: int) -> tuple[int, int, range]:
-    full = (h - 1) * layer.stride[i] + layer.dilation[i] * (layer.kernel_size[i] - 1) + 1
-    stop = full - start + layer.output_padding[i]
-    extra = max(stop - full, 0)  # output_padding may ask for more than the full output
-    return full + extra, extra, range(start, stop)
 
 
 def full_output(layer: Convolution, x: Tensor, kernels: Tensor, grid: Grid) -> Tensor:

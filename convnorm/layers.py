@@ -32,13 +32,17 @@ def by_output_channel(layer: Convolution, weight: Tensor) -> Tensor:
     return groups.transpose(1, 2).flatten(0, 1)
 
 
+def reaches(layer: Convolution) -> list[int]:
+    """Return the distance between the first and the last tap of the layer's kernels, per axis."""
+    return [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+
+
 def zero_padding(layer: Convolution) -> list[tuple[int, int]]:
     """Return how many zeros the layer pads before and after the image, per axis."""
     if layer.padding_mode != "zeros" or layer.padding == "valid":
         return [(0, 0)] * len(layer.kernel_size)
     if layer.padding == "same":
-        reaches = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-        return [(reach // 2, reach - reach // 2) for reach in reaches]
+        return [(reach // 2, reach - reach // 2) for reach in reaches(layer)]
     return [(int(padding), int(padding)) for padding in layer.padding]
 
 

@@ -12,7 +12,8 @@ from convnorm.autocast import precision
 from convnorm.fast.choice import convolve
 from convnorm.fast.depthwise import filter_channels
 from convnorm.fast.preconditioner import preconditioner
-from convnorm.functional import all_frequencies, full_grid
+from convnorm.functional import all_frequencies
+from convnorm.grid import full_grid
 from convnorm.layers import Convolution, by_output_channel, check_layer, check_not_hooked, pad_image
 from convnorm.memory_format import like
 
@@ -63,21 +64,29 @@ class ConvNorm(nn.Module):
             self.register_buffer("running_preconditioner", torch.empty(0, device=device, dtype=dtype))
             self.register_buffer("num_batches_tracked", torch.tensor(0, device=device))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the output for images (B, I, *H) or (I, *H), of the shape that the layer itself would return.
+    def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        """Return the output, of the shape that the layer itself would return.
+
+        Args:
+            x: images, (B, I, *H) or (I, *H).
+            output_size: for a transposed convolution, the output's spatial size or whole shape, as torch's layers
+                take it. Default: the size by the layer's `output_padding`.
 
         Raises:
-            TypeError: if a hook sets a weight or bias of the layer or the filter; neither is called.
+            TypeError: if a hook sets a weight or bias of the layer or the filter, of which neither is called; or if
+                `output_size` is given for a convolution that is not transposed.
             RuntimeError: if the moving average would begin in a replica of `nn.DataParallel`.
-            ValueError: if x has another shape or, without autocast, another dtype than the weight.
+            ValueError: if x has another shape or, without autocast, another dtype than the weight, or `output_size` is
+                out of range.
         """
         check_not_hooked(self.layer, self.affine)
         layer, weight = self.layer, self.layer.weight
         axes = weight.dim() - 2
         _check_images(x, layer.in_channels, weight)
         x = pad_image(layer, x)
-        # `index` makes compilers treat the size as a number even with symbolic sizes: constants depend on it.
-        grid = full_grid(layer, [operator.index(h) for h in x.shape[-axes:]])
+        if output_size is not None:
+            output_size = _numbers(output_size[-axes:] if len(output_size) == x.dim() else output_size)
+        grid = full_grid(layer, _numbers(x.shape[-axes:]), output_size)
         kernels = by_output_channel(layer, weight)
         y = convolve(layer, x, kernels, self.preconditioner(kernels, grid.size), grid)
         if self.affine is None:
@@ -140,6 +149,11 @@ class ConvNorm(nn.Module):
     def extra_repr(self) -> str:
         """Show `momentum`; submodules show the rest."""
         return "" if self.momentum is None else f"momentum={self.momentum!r}"
+
+
+def _numbers(size: Sequence[int]) -> list[int]:
+    """Return a size for which compilers use numbers even if it is symbolic: constants depend on it."""
+    return [operator.index(n) for n in size]
 
 
 def _check_images(x: Tensor, channels: int, weight: Tensor) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from convnorm.functional import all_frequencies, full_grid, transfer_matrices
+from convnorm.functional import all_frequencies, transfer_matrices
+from convnorm.grid import full_grid
 from convnorm.layers import CONVOLUTIONS, Convolution, by_output_channel, is_hooked, padded_size
 from convnorm.modules import ConvNorm
 

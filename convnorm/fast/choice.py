@@ -16,7 +16,7 @@ from convnorm.fast.costs import Sizes, costs
 from convnorm.fast.dft import positions
 from convnorm.fast.gauss import matrices
 from convnorm.fast.separable import basis
-from convnorm.functional import Grid
+from convnorm.grid import Grid
 from convnorm.layers import CONVOLVE, CONVOLVE_TRANSPOSED, Convolution, by_output_channel
 from convnorm.memory_format import like
 
@@ -36,13 +36,13 @@ def convolve(layer: Convolution, x: Tensor, kernels: Tensor, v: Tensor, grid: Gr
         x: images, (..., I, *H), padded by `layers.pad_image`.
         kernels: one row per output channel, (O, I / groups, *k).
         v: their preconditioner.
-        grid: result of `functional.full_grid`.
+        grid: result of `grid.full_grid`.
 
     Returns:
         The output without bias, (..., O, *H'), in x's dtype or autocast's.
     """
     if math.prod(layer.kernel_size) == 1:
-        return _pointwise(layer, x, kernels * v.flatten(1)[:, 0].view(-1, *[1] * (kernels.dim() - 1)))
+        return _pointwise(layer, x, kernels * v.flatten(1)[:, 0].view(-1, *[1] * (kernels.dim() - 1)), grid)
     # Move the scale of V into the kernels, so that neither overflows nor vanishes in half precision.
     level = v.flatten(1).mean(1).view(-1, *[1] * (v.dim() - 1))
     v, kernels = v / level, kernels.to(v.dtype) * level.unsqueeze(1)
@@ -79,12 +79,13 @@ def _separable(layer: Convolution, x: Tensor, kernels: Tensor, v: Tensor, grid: 
     return separable.convolve(x, kernels, v, basis(tuple(positions(layer, grid)), x.dtype, x.device))
 
 
-def _pointwise(layer: Convolution, x: Tensor, kernels: Tensor) -> Tensor:
+def _pointwise(layer: Convolution, x: Tensor, kernels: Tensor, grid: Grid) -> Tensor:
     """Return the layer's own output for 1x1 kernels that are scaled by their V already."""
     weight, axes = by_output_channel(layer, kernels).to(x.dtype), kernels.dim() - 2
     padding = () if layer.padding_mode != "zeros" or isinstance(layer.padding, str) else layer.padding
     if layer.transposed:
-        extra = layer.output_padding
+        full = [n - beyond - 2 * p for n, beyond, p in zip(grid.size, grid.padding, layer.padding, strict=True)]
+        extra = [len(crop) - n for crop, n in zip(grid.crop, full, strict=True)]
         return CONVOLVE_TRANSPOSED[axes](x, weight, None, layer.stride, padding, extra, layer.groups, layer.dilation)
     if any(padding):
         x = F.pad(x, [p for axis in reversed(padding) for p in (axis, axis)])

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from convnorm.functional import Grid
-from convnorm.layers import Convolution
+from convnorm.grid import Grid
+from convnorm.layers import Convolution, reaches
 
 
 class Positions(NamedTuple):
@@ -37,7 +37,7 @@ def positions(layer: Convolution, grid: Grid) -> Positions:
 
 def _axis(layer: Convolution, grid: Grid, i: int) -> tuple[range, range]:
     n, padding, stride, dilation = grid.size[i], grid.padding[i], layer.stride[i], layer.dilation[i]
-    reach = dilation * (layer.kernel_size[i] - 1)
+    reach = reaches(layer)[i]
     if layer.transposed:
         return range(0, n - padding - reach, stride), range(0, reach + 1, dilation)
     return range(padding - reach, n - padding), range(reach, -1, -dilation)  # torch correlates: taps in reverse
