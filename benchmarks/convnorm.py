@@ -15,7 +15,7 @@ operations of `convnorm.functional`.
 import argparse
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median, quantiles
 
 import torch
@@ -36,7 +36,8 @@ WHAT = "layers", "steps"
 class Functional(ConvNorm):
     """ConvNorm by the plain operations of `convnorm.functional`, without any fast form."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        assert output_size is None  # transposed convolutions only, of which there are none here
         y = functional.normalized_convolution(self.layer, x)
         return F.conv2d(y, self.affine.weight, self.layer.bias, padding=self.affine.padding, groups=y.shape[1])
 

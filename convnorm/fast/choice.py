@@ -17,7 +17,7 @@ from convnorm.fast.dft import positions
 from convnorm.fast.gauss import matrices
 from convnorm.fast.separable import basis
 from convnorm.grid import Grid
-from convnorm.layers import CONVOLVE, CONVOLVE_TRANSPOSED, Convolution, by_output_channel
+from convnorm.layers import CONVOLVE, CONVOLVE_TRANSPOSED, Convolution, by_output_channel, zero_padding
 from convnorm.memory_format import like
 
 COMPILED_BATCH = 64  # a compiled graph serves every batch size; its form is chosen for this one
@@ -84,8 +84,9 @@ def _pointwise(layer: Convolution, x: Tensor, kernels: Tensor, grid: Grid) -> Te
     weight, axes = by_output_channel(layer, kernels).to(x.dtype), kernels.dim() - 2
     padding = () if layer.padding_mode != "zeros" or isinstance(layer.padding, str) else layer.padding
     if layer.transposed:
-        full = [n - beyond - 2 * p for n, beyond, p in zip(grid.size, grid.padding, layer.padding, strict=True)]
-        extra = [len(crop) - n for crop, n in zip(grid.crop, full, strict=True)]
+        zeros = zero_padding(layer)
+        least = [n - more - 2 * p for n, more, (p, _) in zip(grid.size, grid.padding, zeros, strict=True)]
+        extra = [len(crop) - n for crop, n in zip(grid.crop, least, strict=True)]
         return CONVOLVE_TRANSPOSED[axes](x, weight, None, layer.stride, padding, extra, layer.groups, layer.dilation)
     if any(padding):
         x = F.pad(x, [p for axis in reversed(padding) for p in (axis, axis)])

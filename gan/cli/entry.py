@@ -2,6 +2,7 @@
 
 import io
 import logging
+import sys
 import threading
 import warnings
 from collections.abc import Sequence

@@ -144,6 +144,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
 
 def test_scores_and_conversion_need_no_lightning():
     unwanted = {"pytorch_lightning", "lightning_fabric", "torchmetrics", "gan.module", "gan.networks", "gan.callbacks"}
-    code = f"import sys, gan.metrics, gan.cli.score, gan.data.check, gan.data.convert; print({unwanted} & sys.modules.keys())"
+    code = "import sys, gan.metrics, gan.cli.score, gan.data.check, gan.data.convert; "
+    code += f"print({unwanted} & sys.modules.keys())"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "set()\n"
