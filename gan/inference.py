@@ -16,7 +16,7 @@ from gan.networks import Discriminator, Generator
 from gan.networks.evaluation_mode import evaluating
 from gan.norms import Norm, normalize
 from gan.runs.description import build, changes, describe
-from gan.training.module import TrainingModule
+from gan.training.base import TrainingModule
 from gan.training.optimizers import LinearDecay
 
 M = TypeVar("M", bound="GenerativeModule")

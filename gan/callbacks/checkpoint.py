@@ -14,7 +14,7 @@ from gan.runs.checkpoints import read_checkpoint
 from gan.runs.files import remove_unfinished, save_tensors, write_atomically
 from gan.runs.folder import CHECKPOINTS, SAMPLES, checkpoint_path, checkpoints
 from gan.runs.logger import run_folder
-from gan.training.module import TrainingModule
+from gan.training.base import TrainingModule
 
 
 class Checkpoint(LightningCheckpoint):

@@ -13,8 +13,8 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from gan.training.base import TrainingModule
 from gan.training.health import Health
-from gan.training.module import TrainingModule
 from gan.training.strategy import cluster_environment
 
 _NOTICE = b"\nsignal received: saving and stopping (a second Ctrl-C stops at once)\n"

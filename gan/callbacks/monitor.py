@@ -11,7 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from gan.checks import check_at_least
-from gan.training.module import TrainingModule
+from gan.training.base import TrainingModule
 
 
 class Monitor(Callback):

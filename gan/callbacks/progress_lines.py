@@ -8,7 +8,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ProgressBar
 
 from gan.callbacks.wording import duration, losses_in_words, scores_in_words
-from gan.training.module import TrainingModule
+from gan.training.base import TrainingModule
 
 FIRST_INTERVAL, LONGEST_INTERVAL = 10.0, 300.0  # seconds between two lines; each interval is twice the one before
 

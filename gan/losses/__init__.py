@@ -11,6 +11,7 @@ from gan.losses.consistency import BalancedConsistency, Consistency, LatentConsi
 from gan.losses.gradient import R1, R2, WGANGP, GradientPenalty
 from gan.losses.lecam import LeCam
 from gan.losses.orthogonality import ConvOrthogonality, Orthogonality, WeightPenalty
+from gan.losses.penalties import Penalties
 from gan.losses.penalty import Generation, Judged, Penalty, Update
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Loss",
     "NonSaturating",
     "Orthogonality",
+    "Penalties",
     "Penalty",
     "Relativistic",
     "Update",

@@ -22,7 +22,7 @@ from gan.callbacks import Checkpoint, Interruption
 from gan.norms import Batch
 from gan.runs.folder import checkpoints
 from gan.runs.logger import RunLogger
-from gan.training.module import TrainingModule
+from gan.training.base import TrainingModule
 from gan.training.strategy import GANStrategy, cluster_environment
 
 

@@ -15,6 +15,7 @@ from gan.runs.logger import ProtocolFields, RunLogger
 from gan.training.health import Health
 from gan.training.limits import check_limits, check_processes, limit_by_steps_alone
 from gan.training.optimizers import LinearDecay, Optimizer, Saved, check_states, make_optimizer, settings_of
+from gan.transfer import send
 
 
 class TrainingModule(LightningModule, ABC):
@@ -187,9 +188,10 @@ class TrainingModule(LightningModule, ABC):
         for group, settings in self._groups_and_settings():
             group["lr"] = settings["lr"] * factor
 
-    def local_slice(self, drawn: Tensor) -> Tensor:
-        """Return this process' slice of what was drawn for the global batch."""
-        return drawn.chunk(self.trainer.world_size)[self.trainer.global_rank]
+    def local_slice(self, drawn: Tensor, batches: int = 1) -> Tensor:
+        """Return this process' slice of what was drawn for each of some global batches, on the device."""
+        own = [batch.chunk(self.trainer.world_size)[self.trainer.global_rank] for batch in drawn.chunk(batches)]
+        return send(torch.cat(own) if batches > 1 else own[0], self.device)
 
     def _configured_optimizers(self) -> Iterator[tuple[str, Optimizer, nn.Module]]:
         for name, (network, factory) in self.trained_networks().items():
