@@ -41,7 +41,8 @@ class Evaluation(Callback):
         num_samples: Number of generated images; None: 10,000, on a CPU 2,500.
         every_n_steps: Generator steps of `fit` between two evaluations; None: 1,000, on a CPU 5,000.
         batch_size: Images at a time, in every process; None: 128, on a CPU 16.
-        split: The split of the data that `fit` and `validate` compare with; `test` uses "test".
+        split: The split of the data that `fit` and `validate` compare with; `test` uses "test". "full_train" are all
+            training images, also where the data set trains with some of them (`num_images`, `fraction`).
         collapse: When to stop a training whose generator has collapsed; None: never.
         images: A folder or zip that `validate` and `test` score instead of generated images, without a checkpoint. Its
             images are made to fit the data's size.

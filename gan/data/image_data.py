@@ -23,6 +23,7 @@ from gan.transfer import send
 MAX_DECODED_BYTES = 2**30
 MAX_ENCODED_BYTES = 2**28
 _REFERENCE_BATCH = 256
+FULL_TRAIN = "full_train"  # the split of all training images, also of those that a subset leaves out
 
 
 @runtime_checkable
@@ -63,7 +64,8 @@ class ImageData(LightningDataModule, ABC):
         num_classes: Number of classes; 0 if there are no labels.
         classes: Names of the classes, in the order of their labels.
         name: Name of the set.
-        splits: Names of the splits.
+        splits: Names of the splits of the set. Wherever a split is named, "full_train" means all training images, and
+            "train" those of `subset`.
         passed_over: The number of files that are no images, by suffix.
     """
 
@@ -101,7 +103,7 @@ class ImageData(LightningDataModule, ABC):
 
     @abstractmethod
     def open(self, split: str) -> Source:
-        """Return one of the `splits`. Called once for each."""
+        """Return one of the `splits`, whole. The result is kept."""
 
     def source(self, split: str) -> Source:
         """Return the images and labels of a split.
@@ -109,13 +111,19 @@ class ImageData(LightningDataModule, ABC):
         Raises:
             ValueError: If there is no such split.
         """
-        if split not in self.splits:
-            raise ValueError(f"split must be one of {', '.join(self.splits)}, got {split!r}")
-        if split not in self._sources:
-            source = self.open(split)
-            chosen = self.subset.choose(source.labels) if split == "train" else None
-            self._sources[split] = source if chosen is None else source.select(chosen)
-        return self._sources[split]
+        key = self._key(split)
+        if key not in self._sources:
+            source = self.open("train" if key == FULL_TRAIN else key)
+            chosen = self.subset.choose(source.labels) if key == "train" else None
+            self._sources[key] = source if chosen is None else source.select(chosen)
+        return self._sources[key]
+
+    def _key(self, split: str) -> str:
+        """Return the name under which a split is kept: without a subset "full_train" is "train"."""
+        known = (*self.splits, FULL_TRAIN) if "train" in self.splits else self.splits
+        if split not in known:
+            raise ValueError(f"split must be one of {', '.join(known)}, got {split!r}")
+        return "train" if split == FULL_TRAIN and self.subset.takes_all else split
 
     def setup(self, stage: str) -> None:
         """Decode the training images, if they are to lie in memory.
@@ -229,7 +237,7 @@ class ImageData(LightningDataModule, ABC):
         if self._is_large(source):
             return source
         if not isinstance(source, MemorySource):
-            source = self._sources[split] = MemorySource(source.load(), source.labels)
+            source = self._sources[self._key(split)] = MemorySource(source.load(), source.labels)
         return source
 
     def _is_large(self, source: Source) -> bool:

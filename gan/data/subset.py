@@ -38,6 +38,11 @@ class Subset:
         if self.fraction is not None and not 0 < self.fraction <= 1:
             raise ValueError(f"fraction must be above 0 and at most 1, got {self.fraction}")
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether no image is left out, since neither a number nor a share was given."""
+        return self.num_images is None and self.fraction is None
+
     def choose(self, labels: Tensor) -> Tensor | None:
         """Return the indices of the chosen images, in ascending order; None: all are.
 

@@ -333,7 +333,7 @@ class Unavailable(nn.Module):
     ("arguments", "error", "message"),
     [
         ({"network": Unavailable()}, FileNotFoundError, "weights.pth is missing"),
-        ({"split": "valid"}, ValueError, "split must be one of train, test, got 'valid'"),
+        ({"split": "valid"}, ValueError, "split must be one of train, test, full_train, got 'valid'"),
         ({"scores": [KernelDistance()]}, ValueError, "subset_size must be at most"),
         ({"scores": [InceptionScore(splits=30)]}, ValueError, "splits must be at most"),
     ],

@@ -174,7 +174,7 @@ def test_the_hash_is_of_the_content(tmp_path, where, request):
 
 @pytest.mark.parametrize("ask", ["num_images", "content_hash"])
 def test_an_unknown_split_is_refused_with_those_there_are(pets, ask):
-    with pytest.raises(ValueError, match=r"split must be one of train, test, got 'val'"):
+    with pytest.raises(ValueError, match=r"split must be one of train, test, full_train, got 'val'"):
         getattr(Folder(pets), ask)("val")
 
 

@@ -75,3 +75,14 @@ def test_a_folder_s_training_images_alone(tmp_path):
     assert len(hashes) == 3
     assert data.content_hash("train") in hashes
     assert Digits(num_images=100).images_at("train", range(100)).shape == (100, 1, 32, 32)
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_all_training_images_can_be_compared_with(memory, monkeypatch):
+    if not memory:
+        monkeypatch.setattr("gan.data.image_data.MAX_DECODED_BYTES", 0)
+    part, whole = Digits(num_images=100), Digits()
+    assert (part.num_images("train"), part.num_images("full_train")) == (100, 1797)
+    assert part.content_hash("full_train") == whole.content_hash("train") != part.content_hash("train")
+    assert torch.equal(torch.cat([*part.reference("full_train")]), torch.cat([*whole.reference("train")]))
+    assert whole.source("full_train") is whole.source("train"), "nothing is decoded twice"
