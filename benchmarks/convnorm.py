@@ -37,7 +37,6 @@ class Functional(ConvNorm):
     """ConvNorm by the plain operations of `convnorm.functional`, without any fast form."""
 
     def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        assert output_size is None  # transposed convolutions only, of which there are none here
         y = functional.normalized_convolution(self.layer, x)
         return F.conv2d(y, self.affine.weight, self.layer.bias, padding=self.affine.padding, groups=y.shape[1])
 

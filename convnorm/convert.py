@@ -1,10 +1,11 @@
-"""Put ConvNorm into a network: on one layer, or on every convolution."""
+"""Put ConvNorm into a network, on one layer or on every convolution, and take it out again."""
 
 from collections.abc import Callable
 
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from convnorm.cache import PreconditionerCache
 from convnorm.layers import CONVOLUTIONS
 from convnorm.modules import ConvNorm
 
@@ -44,6 +45,48 @@ def convert(module: nn.Module, wrap: Callable[[nn.Module], nn.Module] = conv_nor
         for name, child in _children(parent, replacement).items():
             setattr(parent, name, replacements[child])
     return replacements[module]
+
+
+def unconvert(module: nn.Module) -> nn.Module:
+    """Replace every `ConvNorm` of a network in place by the layer that it holds.
+
+    This gives the plain network back, with its parameters and names. Its function is that of the plain weights: the
+    normalization and the depthwise filters are gone. So a network that was trained with ConvNorm does not compute what
+    it computed before, and must be trained further; no plain convolution computes what a ConvNorm does. A network that
+    was converted and never trained is exactly what it was before.
+
+    Args:
+        module: a network, or a single ConvNorm.
+
+    Returns:
+        The network, or the layer of `module` itself.
+
+    Raises:
+        TypeError: if a ConvNorm was compiled on its own, or if the network contains a DistributedDataParallel. Then no
+            module has been replaced.
+    """
+    return convert(module, lambda part: part.layer if isinstance(part, ConvNorm) else part)
+
+
+def cache_preconditioners(module: nn.Module, enabled: bool = True) -> nn.Module:
+    """Make every `ConvNorm` of a network remember its preconditioner in evaluation mode, until its weight changes.
+
+    Outputs are the same. Small batches gain most (`docs/guides/convnorm.md`). Each layer keeps one preconditioner, for
+    the last image size, and a copy of its weight, which it compares with the weight at every forward pass. So whatever
+    changes the weight is noticed. Training, compiled and exported graphs do not use the cache; copies and pickled
+    networks begin with an empty one.
+
+    Args:
+        module: a network, or a single ConvNorm.
+        enabled: False turns the cache off and frees its memory.
+
+    Returns:
+        `module`.
+    """
+    for part in module.modules():
+        if isinstance(part, ConvNorm):
+            part.cache = PreconditionerCache() if enabled else None
+    return module
 
 
 def _find(

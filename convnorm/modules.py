@@ -1,6 +1,5 @@
 """ConvNorm as a module that holds a convolution."""
 
-import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,18 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from convnorm.autocast import precision
+from convnorm.average import AveragingHolder
 from convnorm.fast.choice import convolve
 from convnorm.fast.depthwise import filter_channels
-from convnorm.fast.preconditioner import preconditioner
-from convnorm.functional import all_frequencies
 from convnorm.grid import full_grid
+from convnorm.holder import identity_kernels, is_traced
 from convnorm.layers import Convolution, by_output_channel, check_layer, check_not_hooked, pad_image
 from convnorm.memory_format import like
 
 FILTERS: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
-class ConvNorm(nn.Module):
+class ConvNorm(AveragingHolder):
     """A convolution with Convolutional Normalization (Liu et al., NeurIPS 2021, Eq. 4).
 
     The full output of the convolution (stride 1, zero padding k - 1) is preconditioned, cropped and subsampled by the
@@ -49,20 +48,11 @@ class ConvNorm(nn.Module):
         ValueError: if `momentum` is neither None, "cosine" nor a number in (0, 1].
     """
 
-    running_preconditioner: Tensor
-    num_batches_tracked: Tensor
-
     def __init__(self, layer: nn.Module, affine: bool = True, momentum: float | str | None = None) -> None:
         super().__init__()
         self.layer = check_layer(layer)
         self.affine: Any = _identity_filter(self.layer) if affine else None
-        self.momentum = momentum
-        if momentum is not None:
-            if momentum != "cosine" and not _is_fraction(momentum):
-                raise ValueError(f'momentum must be None, "cosine" or a number in (0, 1], got {momentum!r}')
-            device, dtype = self.layer.weight.device, torch.promote_types(self.layer.weight.dtype, torch.float32)
-            self.register_buffer("running_preconditioner", torch.empty(0, device=device, dtype=dtype))
-            self.register_buffer("num_batches_tracked", torch.tensor(0, device=device))
+        self.begin_average(momentum)
 
     def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         """Return the output, of the shape that the layer itself would return.
@@ -79,6 +69,8 @@ class ConvNorm(nn.Module):
             ValueError: if x has another shape or, without autocast, another dtype than the weight, or `output_size` is
                 out of range.
         """
+        if is_traced(x):
+            return self.call_in_graph(x, output_size)
         check_not_hooked(self.layer, self.affine)
         layer, weight = self.layer, self.layer.weight
         axes = weight.dim() - 2
@@ -94,61 +86,6 @@ class ConvNorm(nn.Module):
         return like(
             filter_channels(y, self.affine.weight, layer.bias), y
         )  # torch may return another format for one image
-
-    def preconditioner(self, kernels: Tensor, size: Sequence[int]) -> Tensor:
-        """Return the preconditioner for a grid: the kernels' own, or in evaluation the moving average."""
-        current = preconditioner(kernels, size, self.layer.dilation)
-        if self.momentum is None:
-            return current
-        if self.training:
-            self._track(all_frequencies(current, size))
-        if self.training or self.running_preconditioner.numel() == 0:
-            return current
-        self._check_size(size)
-        return self.running_preconditioner[:, : size[0] // 2 + 1]
-
-    def _track(self, current: Tensor) -> None:
-        # V has no gradient, so this needs no `torch.no_grad`, which `torch.export.load` cannot read.
-        if self.running_preconditioner.numel() == 0:
-            if getattr(self, "_is_replica", False):
-                raise RuntimeError("make a step before nn.DataParallel: an average that begins in a replica is lost")
-            with torch.inference_mode(False):  # the first pass may run in inference mode, later ones train
-                self.running_preconditioner = torch.zeros(current.shape, dtype=current.dtype, device=current.device)
-        self._check_size(current.shape[1:])
-        self.num_batches_tracked += 1
-        cosine = self.momentum == "cosine"
-        share: Any = _cosine(self.num_batches_tracked).to(current) if cosine else self.momentum
-        self.running_preconditioner.lerp_(current, share)
-
-    def _check_size(self, size: Sequence[int]) -> None:
-        average = self.running_preconditioner.shape[1:]
-        if average != tuple(size):
-            raise ValueError(f"momentum needs images of one size: the average is of grid {tuple(average)}, got {size}")
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ConvNorm":
-        """Move and cast as usual, but keep the average at least float32: float16 overflows at 65,504."""
-        if self.momentum is None:
-            return super()._apply(fn, recurse)
-        average, self._buffers["running_preconditioner"] = self.running_preconditioner, None
-        try:
-            super()._apply(fn, recurse)
-        finally:
-            self.running_preconditioner = average
-        moved = fn(average.flatten())  # flat, because memory formats are for images only
-        if moved.dtype.itemsize < 4:
-            moved = average.flatten().to(moved.device, torch.float32)
-        self.running_preconditioner = moved.view(average.shape)
-        return self
-
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
-        if self.momentum is not None and (saved := state_dict.get(prefix + "running_preconditioner")) is not None:
-            with torch.inference_mode(False):
-                self.running_preconditioner = self.running_preconditioner.new_empty(saved.shape)  # of its image size
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
-    def extra_repr(self) -> str:
-        """Show `momentum`; submodules show the rest."""
-        return "" if self.momentum is None else f"momentum={self.momentum!r}"
 
 
 def _numbers(size: Sequence[int]) -> list[int]:
@@ -166,15 +103,6 @@ def _check_images(x: Tensor, channels: int, weight: Tensor) -> None:
         raise ValueError(f"images must be of the weight's dtype, {weight.dtype}, got {x.dtype}")
 
 
-def _cosine(step: Tensor) -> Tensor:
-    """Return the authors' schedule: the weight of the newest preconditioner, from 1 down to 0.01 at step 37,449."""
-    return (0.5 * (torch.cos(step.clamp_max(40000) * (math.pi / 40000)) + 1)).clamp_min(0.01)
-
-
-def _is_fraction(momentum: object) -> bool:
-    return isinstance(momentum, (int, float)) and not isinstance(momentum, bool) and 0 < momentum <= 1
-
-
 def _identity_filter(layer: Convolution) -> nn.Module:
     """Return a depthwise convolution that is the identity. Its size is odd, so that it is centered."""
     channels = layer.out_channels
@@ -183,7 +111,6 @@ def _identity_filter(layer: Convolution) -> nn.Module:
     affine: nn.Module = FILTERS[len(kernel)](
         channels, channels, kernel, padding=padding, groups=channels, bias=False, device="meta"
     )  # on the meta device, so that its initialization draws no random numbers
-    weight = torch.zeros(channels, 1, *kernel, device=layer.weight.device, dtype=layer.weight.dtype)
-    weight.flatten(1)[:, math.prod(kernel) // 2] = 1
-    affine.weight = nn.Parameter(weight)
+    weight = torch.empty(channels, 1, *kernel, device=layer.weight.device, dtype=layer.weight.dtype)
+    affine.weight = nn.Parameter(identity_kernels(weight))
     return affine

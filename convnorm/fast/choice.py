@@ -85,8 +85,8 @@ def _pointwise(layer: Convolution, x: Tensor, kernels: Tensor, grid: Grid) -> Te
     padding = () if layer.padding_mode != "zeros" or isinstance(layer.padding, str) else layer.padding
     if layer.transposed:
         zeros = zero_padding(layer)
-        least = [n - more - 2 * p for n, more, (p, _) in zip(grid.size, grid.padding, zeros, strict=True)]
-        extra = [len(crop) - n for crop, n in zip(grid.crop, least, strict=True)]
+        full = [n - beyond - 2 * p for n, beyond, (p, _) in zip(grid.size, grid.padding, zeros, strict=True)]
+        extra = [len(crop) - n for crop, n in zip(grid.crop, full, strict=True)]
         return CONVOLVE_TRANSPOSED[axes](x, weight, None, layer.stride, padding, extra, layer.groups, layer.dilation)
     if any(padding):
         x = F.pad(x, [p for axis in reversed(padding) for p in (axis, axis)])
