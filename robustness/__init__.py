@@ -1,1 +1,1 @@
-"""Parts for testing classifiers: networks, corruptions, attacks and wrong labels."""
+"""Classifiers under corruption, attack, noisy labels and little data: the first half of the ConvNorm paper."""

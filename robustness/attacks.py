@@ -24,10 +24,16 @@ Logits = Callable[[Tensor], Tensor]  # from images (N, C, H, W) in [0, 1] to log
 class Attack:
     """Changes images so that a network gets them wrong."""
 
+    epsilon: float
+
     @property
     def name(self) -> str:
-        """Name of its row in a table."""
-        return type(self).__name__.lower()
+        """Name of its row in a table: what it is, and ε if that is not 8."""
+        return type(self).__name__.lower() + self._distance
+
+    @property
+    def _distance(self) -> str:
+        return "" if self.epsilon == 8 else f"_eps{self.epsilon:g}"
 
     def __call__(self, logits: Logits, images: Tensor, labels: Tensor, indices: Sequence[int], seed: int = 0) -> Tensor:
         """Return the changed images.
@@ -92,7 +98,8 @@ class PGD(Attack):
     def name(self) -> str:
         """Kind, steps, restarts: "pgd20", "pgd20x5"."""
         restarts = f"x{self.restarts}" if self.restarts > 1 else ""
-        return f"{super().name}{self.steps}{restarts}" + ("_keep" if self.keep else "")
+        kept = "_keep" if self.keep else ""
+        return f"{type(self).__name__.lower()}{self.steps}{restarts}{kept}{self._distance}"
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return what is made larger, (N,): the cross-entropy."""

@@ -51,6 +51,7 @@ class ResNet18(ResNet):
 
     def __init__(self, channels: int = 3, num_classes: int = 10) -> None:
         super().__init__((64, 128, 256, 512), 2, channels, num_classes)
+        self.channels, self.num_classes = channels, num_classes
 
 
 class ResNet20(ResNet):
@@ -66,6 +67,7 @@ class ResNet20(ResNet):
         if width < 1:
             raise ValueError(f"width must be at least 1, got {width}")
         super().__init__((width, 2 * width, 4 * width), 3, channels, num_classes)
+        self.width, self.channels, self.num_classes = width, channels, num_classes
 
 
 class _Block(nn.Module):

@@ -25,14 +25,21 @@ class Corruption:
 
     Attributes:
         strengths: The parameters of severity 1 to 5.
+        is_extra: Whether it is one of the four that do not count in the benchmark's means.
     """
 
     strengths: ClassVar[tuple[Any, ...]]
+    is_extra: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
         """The name of its file in CIFAR-10-C: "gaussian_noise"."""
         return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+
+    @property
+    def group(self) -> str:
+        """What it belongs to: "noise", "blur", "weather" or "digital"; empty if it is an extra one."""
+        return "" if self.is_extra else type(self).__module__.rpartition(".")[2]
 
     def __call__(self, images: Tensor, severity: int, indices: Sequence[int], seed: int = 0) -> Tensor:
         """Return the corrupted images. What is random depends on seed, corruption, severity and index alone.

@@ -74,6 +74,7 @@ class ZoomBlur(Corruption):
 class GaussianBlur(Corruption):
     """Blurs with a Gaussian; strength: its standard deviation. Extra."""
 
+    is_extra = True
     strengths = 0.4, 0.6, 0.7, 0.8, 1
 
     def apply(self, x: Pixels, strength: float, *noise: Any) -> Pixels:

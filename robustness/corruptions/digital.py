@@ -81,6 +81,7 @@ class JpegCompression(Corruption):
 class Saturate(Corruption):
     """Changes the saturation, in HSV; strength: a factor, and what is added. Extra; not for gray images."""
 
+    is_extra = True
     strengths = (0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)
 
     def apply(self, x: Pixels, strength: tuple[float, float], *noise: Any) -> Pixels:

@@ -47,6 +47,7 @@ class ImpulseNoise(Corruption):
 class SpeckleNoise(Corruption):
     """Adds normal noise in proportion to the pixel; strength: its standard deviation where that is 1. Extra."""
 
+    is_extra = True
     strengths = 0.06, 0.1, 0.12, 0.16, 0.2
 
     def draw(self, random: Random, image: Pixels, strength: float) -> tuple[Any, ...]:

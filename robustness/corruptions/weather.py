@@ -90,6 +90,7 @@ class Spatter(Corruption):
     the water, or the blur of the mud; and which of them it is.
     """
 
+    is_extra = True
     strengths = (
         (0.62, 0.1, 0.7, 0.7, 0.5, 0),
         (0.65, 0.1, 0.8, 0.7, 0.5, 0),
