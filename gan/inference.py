@@ -15,7 +15,7 @@ from gan.losses import Loss
 from gan.networks import Discriminator, Generator
 from gan.networks.evaluation_mode import evaluating
 from gan.norms import Norm, normalize
-from gan.runs.description import build, changes, describe
+from gan.runs.description import build, describe
 from gan.training.base import TrainingModule
 from gan.training.optimizers import LinearDecay
 
@@ -34,6 +34,8 @@ class GenerativeModule(TrainingModule):
     Raises:
         ValueError: if only the discriminator is conditional, a network is empty, or the seed is out of range.
     """
+
+    facts_key = "gan"
 
     def __init__(
         self,
@@ -159,11 +161,6 @@ class GenerativeModule(TrainingModule):
         """Return, as plain data, everything that `from_checkpoint` needs to rebuild the module."""
         return {**self.description, "seed": self.seed, "classes": list(self.classes)}
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the facts."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["gan"] = self.facts()
-
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the checkpoint fits the configuration, and add the average if only the checkpoint has one.
 
@@ -188,16 +185,7 @@ class GenerativeModule(TrainingModule):
     def _prepare_for(self, checkpoint: dict[str, Any]) -> None:
         if _has_average(checkpoint) and self.generator_ema is None:
             self.add_average()
-        self._check_fit(checkpoint)
-
-    def _check_fit(self, checkpoint: dict[str, Any]) -> None:
-        shapes, saved = _shapes(self.state_dict()), _shapes(checkpoint["state_dict"])
-        if shapes != saved:
-            facts, saved_facts = self.facts(), checkpoint["gan"]
-            known = [name for name in facts if name in saved_facts]
-            was, now = ({name: each[name] for name in known} for each in (saved_facts, facts))
-            reasons = changes(was, now) or changes(saved, shapes)
-            raise ValueError(f"the checkpoint does not fit the configuration: {'; '.join(reasons)}")
+        self.check_fit(checkpoint)
 
     @classmethod
     def from_checkpoint(cls: type[M], checkpoint: dict[str, Any]) -> M:
@@ -231,10 +219,6 @@ def _without_training_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _has_average(checkpoint: dict[str, Any]) -> bool:
     return any(key.startswith("generator_ema.") for key in checkpoint["state_dict"])
-
-
-def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
 def _check_not_empty(**networks: nn.Module) -> None:

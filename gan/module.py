@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from gan.augment import Augment, Unchanged
 from gan.checks import check_at_least
 from gan.distributed import average_gradients
-from gan.images import to_float
+from gan.images import height_and_width, to_float
 from gan.inference import GenerativeModule
 from gan.losses import Loss, Penalties, Penalty, WeightPenalty
 from gan.networks import Discriminator, Generator
 from gan.norms import Norm
 from gan.randomness import Stream, seed_torch
+from gan.runs.description import norms_in_words, short_name
 from gan.training.batch import Batch, Draws, DrawSizes
 from gan.training.compilation import compile_network
 from gan.training.objective import Losses, Objective, uses_batch_statistics
@@ -222,6 +223,29 @@ class GAN(GenerativeModule):
     def generator_batch_size(self) -> int:
         """Images of one update of the generator, all processes together."""
         return self.batch_size * self.generator_batch_ratio
+
+    @property
+    def introduction(self) -> str:
+        """Both networks with their norms and sizes, and the loss."""
+        parts = []
+        for name, network in ("generator", self.generator), ("discriminator", self.discriminator):
+            kind = short_name(self.description[name]["class_path"])
+            parts.append(f"{kind} ({norms_in_words(self.description[f'{name}_norms'], network)})")
+        loss = short_name(self.description["loss"]["class_path"])
+        return f"training {parts[0]} against {parts[1]}, {loss} loss"
+
+    @property
+    def uses_labels(self) -> bool:
+        """Whether the generator is conditional."""
+        return self.conditional
+
+    def example_inputs(self) -> Mapping[str, tuple[nn.Module, tuple[Tensor, ...]]]:
+        """Return both networks with zeros, and class 0."""
+        shape = self.generator.channels, *height_and_width(self.generator.image_size)
+        z = torch.zeros(1, self.generator.latent_dim, device=self.device, dtype=self.weights_dtype)
+        image = torch.zeros(1, *shape, device=self.device, dtype=self.weights_dtype)
+        y = torch.zeros(1, dtype=torch.long, device=self.device)
+        return {"generator": (self.generator, (z, y)), "discriminator": (self.discriminator, (image, y))}
 
     def trained_networks(self) -> Mapping[str, tuple[nn.Module, Optimizer]]:
         """Return both networks, the generator first."""

@@ -32,6 +32,9 @@ class Stream(IntEnum):
     CORRUPTION = 100  # what damages images; position: (which corruption, severity, number of the image)
     ATTACK = 101  # where an attack starts; position: (restart, number of the image)
     LABEL_NOISE = 102  # which training labels are wrong; position: ()
+    VALIDATION = 103  # the images held back from training; position: (class,)
+    CROP = 104  # where training images are cropped; position: (training step,)
+    TESTED = 105  # the images of a split that are corrupted or attacked; position: (class,)
 
 
 MAX_SEED = 2**32 - 1

@@ -18,7 +18,7 @@ from gan.losses import WeightPenalty
 from gan.norms import BatchNorm, Norm, normalize
 from gan.randomness import Stream, integers, rng, seed_torch
 from gan.runs.description import build, describe, norms_in_words, public_path, short_name
-from gan.training.module import TrainingModule
+from gan.training.base import TrainingModule
 from gan.training.optimizers import Optimizer
 from gan.transfer import send
 from robustness.label_noise import LabelNoise

@@ -1,35 +1,40 @@
 """Messages at the start and end of a training."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import nn
 
 from gan.callbacks.wording import duration, scores_in_words
 from gan.images import height_and_width
-from gan.module import GAN
 from gan.runs.commands import command
 from gan.runs.folder import SAMPLES, checkpoints
 from gan.runs.logger import run_folder
+from gan.training.base import TrainingModule
 
 _SECONDS_TO_MEASURE = 10.0
 
 
 class Announcement(Callback):
-    """Says at the start what is trained on what, soon how long it takes, and at the end what to do with the run."""
+    """Says at the start what is trained on what, soon how long it takes, and at the end what to do with the run.
 
-    def __init__(self) -> None:
+    Args:
+        uses: The subcommands that take a trained run.
+    """
+
+    def __init__(self, uses: Sequence[str] = ("sample",)) -> None:
+        self._uses = uses
         self._trained = False
         self._steps, self._seconds = 0, 0.0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the networks and the data."""
-        assert isinstance(pl_module, GAN)
+        assert isinstance(pl_module, TrainingModule)
         self._trained = False
         self._steps, self._seconds = 0, 0.0
-        _say(trainer, _networks(pl_module))
+        _say(trainer, pl_module.introduction)
         _say(trainer, _amount(trainer, pl_module))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -58,11 +63,11 @@ class Announcement(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the last scores and the commands that use the run."""
-        assert isinstance(pl_module, GAN)
+        assert isinstance(pl_module, TrainingModule)
         if self._trained:
             _say(trainer, "\n".join(["", *self._end(trainer, pl_module)]))
 
-    def _end(self, trainer: Trainer, module: GAN) -> list[str]:
+    def _end(self, trainer: Trainer, module: TrainingModule) -> list[str]:
         over = trainer.global_step >= trainer.max_steps
         after = duration(time.perf_counter() - self._since)
         lines = [f"{'finished' if over else 'stopped'} at generator step {trainer.global_step} after {after}"]
@@ -74,44 +79,27 @@ class Announcement(Callback):
             return lines
         if grid := max(Path(run, SAMPLES).glob("step_*.png"), default=None):
             lines.append(f"samples: {grid}")
-        return [*lines, *_next(run, trainer.max_steps, over)]
+        return [*lines, *_next(run, trainer.max_steps, over, self._uses)]
 
 
-def _next(run: Path, max_steps: int, over: bool) -> list[str]:
+def _next(run: Path, max_steps: int, over: bool, uses: Sequence[str]) -> list[str]:
     lines = [f"  {command('compare', run.parent)}", f"  tensorboard --logdir {run.parent}"]
     if checkpoints(run):
         longer = ["--trainer.max_steps", 2 * max_steps] if over else []
-        lines = [f"  {command('fit', '--resume', run, *longer)}", f"  {command('sample', run)}", *lines]
+        lines = [f"  {command(use, run)}" for use in uses] + lines
+        lines = [f"  {command('fit', '--resume', run, *longer)}", *lines]
     return ["next:", *lines]
 
 
-def _networks(module: GAN) -> str:
-    described = module.description
-    parts = []
-    for name, network in ("generator", module.generator), ("discriminator", module.discriminator):
-        kind = _short(described[name]["class_path"])
-        norms = ", ".join(_short(norm["class_path"]) for norm in described[f"{name}_norms"]) or "no norm"
-        parts.append(f"{kind} ({norms}; {_millions(network)} parameters)")
-    return f"training {parts[0]} against {parts[1]}, {_short(described['loss']['class_path'])} loss"
-
-
-def _amount(trainer: Trainer, module: GAN) -> str:
+def _amount(trainer: Trainer, module: TrainingModule) -> str:
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
-    images, batch = data.num_images("train"), int(data.batch_size)
-    passes = trainer.max_steps * batch * module.discriminator_steps / images
-    labels = f", labels {'used' if module.conditional else 'not used'}" if data.num_classes > 1 else ""
-    updates = f"{module.discriminator_steps} x " if module.discriminator_steps > 1 else ""
+    images, batch = len(module.training_part(data.source("train"))), int(data.batch_size)
+    passes = trainer.max_steps * batch * module.batches_per_step / images
+    labels = f", labels {'used' if module.uses_labels else 'not used'}" if data.num_classes > 1 else ""
+    updates = f"{module.batches_per_step} x " if module.batches_per_step > 1 else ""
     height, width = height_and_width(data.image_size)
     size = f"{height}x{width}x{data.channels}"
     return f"{trainer.max_steps:,} steps of {updates}{batch} images {size}{labels}: {passes:.3g} passes over {images:,}"
-
-
-def _millions(network: nn.Module) -> str:
-    return f"{sum(parameter.numel() for parameter in network.parameters()) / 1e6:.2g} M"
-
-
-def _short(class_path: str) -> str:
-    return class_path.rpartition(".")[2]
 
 
 def _say(trainer: Trainer, text: str) -> None:

@@ -168,7 +168,14 @@ def _remove_old(run: Path, keep: int, step: int) -> None:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints atomically, and refuses to read damaged ones."""
+    """Writes checkpoints atomically, and refuses to read damaged ones.
+
+    Args:
+        facts_key: Where they say how their networks were built, see `TrainingModule`.
+    """
+
+    def __init__(self, facts_key: str = "gan") -> None:
+        self.facts_key = facts_key
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write to a temporary file beside the target, flush it to the disk, then rename it."""
@@ -176,4 +183,4 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
         """Read a checkpoint to the CPU without unpickling code; Lightning's other arguments are ignored."""
-        return read_checkpoint(Path(path))
+        return read_checkpoint(Path(path), self.facts_key)

@@ -11,10 +11,9 @@ import convnorm
 from convnorm.layers import is_hooked
 from convnorm.spectra import operator_norm
 from gan.checks import check_at_least
-from gan.images import height_and_width
 from gan.metrics.exactness import exact_inference
-from gan.module import GAN
 from gan.networks.evaluation_mode import evaluating
+from gan.training.base import TrainingModule
 
 WATCHED = nn.Linear, nn.Conv2d, nn.ConvTranspose2d, convnorm.ConvNorm
 
@@ -47,26 +46,23 @@ class OperatorNorms(Callback):
             self._publish(pl_module)
 
     def _publish(self, module: LightningModule) -> None:
-        assert isinstance(module, GAN)
-        shape = module.generator.channels, *height_and_width(module.generator.image_size)
-        z = torch.zeros(1, module.generator.latent_dim, device=module.device, dtype=module.weights_dtype)
-        image = torch.zeros(1, *shape, device=module.device, dtype=module.weights_dtype)
+        assert isinstance(module, TrainingModule)
         with exact_inference(module.device.type):  # TF32 would change the fourth digit
             norms = {
-                f"operator_norm/{network}/{name}": value
-                for network, x in (("generator", z), ("discriminator", image))
-                for name, value in operator_norms(getattr(module, network), x)
+                f"operator_norm/{name}/{layer}": value
+                for name, (network, inputs) in module.example_inputs().items()
+                for layer, value in operator_norms(network, *inputs)
             }
         module.publish(norms)
 
 
 @torch.no_grad()
-def operator_norms(network: nn.Module, x: Tensor) -> Iterator[tuple[str, float]]:
-    """Yield the name and the operator norm of every linear layer and convolution, for inputs of the shape of `x`.
+def operator_norms(network: nn.Module, *inputs: Tensor) -> Iterator[tuple[str, float]]:
+    """Yield the name and the operator norm of every linear layer and convolution, for inputs of such shapes.
 
     Layers that are not called in evaluation mode are left out.
     """
-    sizes = _input_sizes(network, x)
+    sizes = _input_sizes(network, inputs)
     for name, layer in _layers(network):
         if name in sizes:
             yield name, float(operator_norm(layer, sizes[name]))
@@ -81,7 +77,7 @@ def _layers(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modu
             yield from _layers(child, f"{prefix}{name}.")
 
 
-def _input_sizes(network: nn.Module, x: Tensor) -> dict[str, tuple[int, ...]]:
+def _input_sizes(network: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, tuple[int, ...]]:
     """Return the height and width of each layer's input in a forward pass in evaluation mode.
 
     Calls `forward`, since `__call__` may be compiled.
@@ -94,7 +90,7 @@ def _input_sizes(network: nn.Module, x: Tensor) -> dict[str, tuple[int, ...]]:
     hooks = [layer.register_forward_pre_hook(look(name), with_kwargs=True) for name, layer in _layers(network)]
     try:
         with evaluating(network):
-            network.forward(x, torch.zeros(1, dtype=torch.long, device=x.device))
+            network.forward(*inputs)
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,274 +1,59 @@
-"""The subcommands `fit`, `validate` and `test`: LightningCLI, with what this framework adds to it."""
+"""The subcommands `fit`, `validate` and `test` of `gan`."""
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
-import yaml
-from jsonargparse import Namespace
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import Checkpoint as LightningCheckpoint
-from pytorch_lightning.callbacks import ProgressBar
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
+from pytorch_lightning.cli import LightningArgumentParser
 
-from gan.callbacks import Announcement, AtomicCheckpointIO, Evaluation, Interruption, Progress, ProgressLines
-from gan.cli.machine import chosen_accelerator, fastest_precision, needs_several_processes
+from gan.callbacks import Evaluation
+from gan.cli.entry import run
+from gan.cli.errors import kinds_of
 from gan.cli.parser import Parser
-from gan.cli.save_config import SaveConfig
-from gan.cli.start import Start, find_start
+from gan.cli.training import TrainingCLI
 from gan.data import ImageData
+from gan.metrics import FeatureNetwork
 from gan.module import GAN
-from gan.randomness import MAX_SEED
-from gan.runs.checkpoints import read_checkpoint
-from gan.runs.description import changes_since
-from gan.runs.initial_weights import take_weights
-from gan.runs.logger import RunLogger, run_folder
-from gan.runs.outcome import DIVERGED, FINISHED, STOPPED, Outcome, write_outcome
-from gan.training.strategy import GANStrategy
-
-# Lightning would end without having done anything if these were 0; `gan.training.limits` checks those of fit
-LIMITS = {"validate": "limit_val_batches", "test": "limit_test_batches"}
-TRAINER_DEFAULTS = {
-    "default_root_dir": "runs",
-    "max_epochs": -1,  # the data have no end: max_steps, in generator steps, says when the training is over
-    "num_sanity_val_steps": 0,
-    "use_distributed_sampler": False,
-    "enable_model_summary": False,
-}
 
 
-class CLI(LightningCLI):
-    """`fit | validate | test`, with options of this framework beside Lightning's.
+def main(arguments: Sequence[str]) -> None:
+    """Run a subcommand, see `gan.cli.entry.run`."""
+    run(CLI, arguments)
 
-    Args:
-        arguments: What follows the command's name.
-        run: Whether to run the subcommand. False: `parser` has the options of `fit`, and nothing else happens.
-    """
 
-    def __init__(self, arguments: Sequence[str] = (), run: bool = True) -> None:
-        self._arguments = list(arguments)
-        self._start = Start()
-        self._only_parses = not run
-        super().__init__(
-            GAN,
-            ImageData,
-            subclass_mode_data=True,
-            parser_class=Parser,
-            save_config_callback=SaveConfig,
-            seed_everything_default=0,
-            trainer_defaults=TRAINER_DEFAULTS,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            run=run,
-        )
+class GANParser(Parser):
+    """Knows which classes the arguments of GANs and their evaluations take."""
 
-    # What there is to choose
+    kinds = MappingProxyType(
+        {
+            **kinds_of("model", GAN.__init__),
+            **kinds_of("metrics", Evaluation.__init__),
+            "metrics.features": FeatureNetwork,
+            "data": ImageData,
+        }
+    )
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Return Lightning's subcommands but `predict`, each with what is no option."""
-        kept = "fit", "validate", "test"
-        return {name: skipped for name, skipped in LightningCLI.subcommands().items() if name in kept}
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add our own options, and say which values follow from others."""
-        parser.add_argument("--experiment", type=str, default="gan", help="Runs lie in <root>/<experiment>/version_k.")
+class CLI(TrainingCLI):
+    """`fit | validate | test` of GANs."""
+
+    module_class = GAN
+    parser_type = GANParser
+    scoring = "metrics"
+    experiment = "gan"
+    uses = ("sample",)
+
+    def add_scoring(self, parser: LightningArgumentParser) -> None:
+        """Add `--metrics`, and give both networks the size, the channels and the classes of the data."""
         parser.add_argument("--metrics", type=Evaluation | None, default=None, help="How samples are evaluated.")
-        parser.add_argument("--resume", type=str | None, default=None, help="Go on with a run, in its folder.")
-        parser.add_argument("--init_from", type=str | None, default=None, help="Begin with a checkpoint's weights.")
-        parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
         for network in "generator", "discriminator":
             for fact in "image_size", "channels", "num_classes":
                 target = f"model.{network}.init_args.{fact}"
                 parser.link_arguments(f"data.{fact}", target, apply_on="instantiate")
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, and hide the checkpoint from LightningCLI, which would read it before it has been checked."""
-        if self._only_parses:
-            self.config = Namespace(seed_everything=False)
-            return
-        self.config = parser.parse_args(self._arguments)
-        config = self.config[self.config.subcommand]
-        self._ckpt_path, config.ckpt_path = config.ckpt_path, None
-
-    # What the configuration leaves open
-
-    def before_instantiate_classes(self) -> None:
-        """Choose accelerator and precision, and find what the training starts from."""
-        if self._only_parses:
-            return
-        config = self.config[self.subcommand]
-        self._check(config)
-        config.trainer.accelerator = chosen_accelerator(config.trainer.accelerator)
-        if config.trainer.precision is None and "Precision" not in str(config.trainer.plugins):
-            config.trainer.precision = fastest_precision(config.trainer.accelerator)
-        root = config.trainer.default_root_dir
-        self._start = find_start(config.resume, self._ckpt_path, config.init_from, root, config.experiment)
-        config.resume = config.init_from = None  # what a run started from is not part of its configuration
-        if self._start.message:
-            _say_once(self._start.message)
-        if self._start.checkpoint is not None and self.subcommand == "fit":
-            self._say_what_changed(self._start.checkpoint)
-
-    def _check(self, config: Any) -> None:
-        """Refuse what would do nothing, or something else than it says."""
-        if not config.experiment:
-            raise ValueError("experiment must be a name, got ''")
-        if config.trainer.default_root_dir is None:
-            raise ValueError("trainer.default_root_dir must be a folder, got null")
-        if self.subcommand == "fit":
-            return
-        if config.resume is not None or config.init_from is not None:
-            raise ValueError(f"--resume and --init_from belong to fit; {self.subcommand} takes --ckpt_path")
-        if config.trainer[limit := LIMITS[str(self.subcommand)]] == 0:
-            raise ValueError(f"trainer.{limit} must not be 0: {self.subcommand} would do nothing")
+    def check_scoring(self, config: Any, needs_checkpoint: str | None) -> None:
+        """Refuse to score with no metrics, or neither a checkpoint nor images."""
         if config.metrics is None:
             raise ValueError(f"{self.subcommand} needs metrics, got none: --config metrics/inception has the papers'")
-        if self._ckpt_path is None and not config.get("metrics.init_args.images"):
-            raise ValueError(f"{self.subcommand} needs --ckpt_path: a checkpoint file, a run's folder, or `last`")
-
-    def _say_what_changed(self, checkpoint: Path) -> None:
-        """Compare the configuration with that of the run that a checkpoint is from."""
-        whole = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
-        if changed := changes_since(checkpoint, yaml.safe_dump(whole[self.subcommand])):
-            rank_zero_warn(f"the configuration is not the checkpoint's: {'; '.join(changed)}")
-
-    # What is built
-
-    def instantiate_classes(self) -> None:
-        """Build everything; whatever kind of error this raises, it is the configuration that is wrong."""
-        if self._only_parses:
-            return
-        try:
-            super().instantiate_classes()
-        except (ValueError, OSError):
-            raise
-        except Exception as error:
-            raise ValueError(f"this configuration cannot be built: {type(error).__name__}: {error}") from error
-        if self._start.weights is not None:
-            self._take_weights(self._start.weights)
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the trainer, with the run's logger and the callbacks that every run has."""
-        config = self.config_init[self.subcommand]
-        settings = config.trainer
-        if settings.check_val_every_n_epoch == 0:  # which Lightning divides by
-            raise ValueError("trainer.check_val_every_n_epoch must be at least 1, or null, got 0")
-        training = self.subcommand == "fit" and not settings.fast_dev_run
-        self._run_logger = self._logger(config) if training and settings.logger is not False else None
-        configured = _listed(settings.callbacks)
-        if settings.enable_checkpointing is False:
-            configured = [each for each in configured if not isinstance(each, LightningCheckpoint)]
-        plugins = [*_listed(settings.plugins), AtomicCheckpointIO()]
-        self._interruption = Interruption(next((each for each in plugins if isinstance(each, SLURMEnvironment)), None))
-        ours = [*self._callbacks(config, configured), self._interruption]  # after the evaluation, which it cuts short
-        if needs_several_processes(settings.strategy, settings.accelerator, settings.devices, settings.num_nodes):
-            kwargs["strategy"] = GANStrategy()
-        with self._discarding_what_never_began():
-            trainer = super().instantiate_trainer(
-                callbacks=[*configured, *ours],
-                plugins=plugins,
-                logger=[*_listed(self._run_logger), *_listed(settings.logger)],
-                enable_checkpointing=any(isinstance(each, LightningCheckpoint) for each in configured),
-                **kwargs,
-            )
-        made: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        made.sort(key=lambda each: not isinstance(each, SaveConfig))  # it comes before what takes long
-        return trainer
-
-    def _callbacks(self, config: Any, configured: list[Callback]) -> list[Callback]:
-        """Return the callbacks that show, say and score."""
-        callbacks: list[Callback] = []
-        others = any(isinstance(each, ProgressBar) for each in configured)
-        if config.trainer.enable_progress_bar is not False and not others:
-            callbacks.append(progress())
-        if self.subcommand == "fit":
-            callbacks.append(Announcement())
-        if config.metrics is not None:
-            callbacks.append(config.metrics)
-        return callbacks
-
-    def _logger(self, config: Any) -> RunLogger:
-        run = self._start.run
-        if run is None:
-            return RunLogger(config.trainer.default_root_dir, config.experiment)
-        # Not by the configuration: the run may have been moved since
-        return RunLogger(str(run.parent.parent), run.parent.name, run, self._start.step)
-
-    def _take_weights(self, path: Path) -> None:
-        try:
-            taken = take_weights(self.model, read_checkpoint(path)["state_dict"])
-        except ValueError as error:
-            raise ValueError(f"--init_from {path}: {error}") from None
-        _say_once(f"{len(taken.loaded)} tensors come from {path}")
-        for misfit in taken.misfits:
-            _say_once(f"  not taken, {misfit}")
-
-    # What runs
-
-    def fit(self, **arguments: Any) -> None:
-        """Train, and note in the run's folder how it ended."""
-        try:
-            self._run(self.trainer.fit, arguments)
-        except FloatingPointError as error:
-            self._note(Outcome(DIVERGED, self.trainer.global_step, str(error)))
-            raise
-        over = self.trainer.global_step >= self.trainer.max_steps
-        self._note(Outcome(FINISHED if over else STOPPED, self.trainer.global_step))
-
-    def validate(self, **arguments: Any) -> None:
-        """Score with the validation split."""
-        self._run(self.trainer.validate, arguments)
-
-    def test(self, **arguments: Any) -> None:
-        """Score with the test split."""
-        self._run(self.trainer.test, arguments)
-
-    def _run(self, subcommand: Callable[..., object], arguments: dict[str, Any]) -> None:
-        checkpoint = self._start.checkpoint
-        with self._discarding_what_never_began():
-            self._interruption.take_over(self.trainer)
-            subcommand(**{**arguments, "ckpt_path": None if checkpoint is None else str(checkpoint)})
-            self._interruption.leave()
-
-    def _note(self, outcome: Outcome) -> None:
-        run = run_folder(self.trainer)
-        if run is not None and run.is_dir() and self.trainer.is_global_zero:
-            write_outcome(run, outcome)
-
-    @contextmanager
-    def _discarding_what_never_began(self) -> Iterator[None]:
-        """Remove the run's folder if the training fails before its first step."""
-        try:
-            yield
-        except BaseException:
-            if self._run_logger is not None:
-                self._run_logger.discard_unused()
-            raise
-
-
-def progress() -> ProgressBar:
-    """Return a bar for a terminal, and lines for a file or a pipe."""
-    return Progress() if sys.stdout.isatty() else ProgressLines()
-
-
-def _listed(value: Any) -> list[Any]:
-    """Return what a setting of the trainer holds: one object, several, or (None, or whether to have any) none."""
-    if value is None or isinstance(value, bool):
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-@rank_zero_only
-def _say_once(text: str) -> None:
-    print(text)
-
-
-def _seed(seed: bool | int) -> int:
-    if isinstance(seed, bool) or not 0 <= seed <= MAX_SEED:
-        raise ValueError(f"seed_everything must be a number between 0 and {MAX_SEED}, got {seed}")
-    return seed
+        if needs_checkpoint is not None and not config.get("metrics.init_args.images"):
+            raise ValueError(needs_checkpoint)

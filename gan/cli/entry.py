@@ -1,4 +1,4 @@
-"""Runs the training subcommands; a user's mistake ends in one line and a non-zero exit code."""
+"""Runs the subcommands that train and score; a user's mistake ends in one line and a non-zero exit code."""
 
 import io
 import logging
@@ -9,17 +9,18 @@ from collections.abc import Sequence
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from gan.cli.command import CLI
 from gan.cli.configurations import with_configurations
 from gan.cli.errors import explained, one_line
 from gan.cli.machine import keep_freed_memory
 from gan.cli.mistakes import MISTAKES, mistakes_in_one_line
+from gan.cli.training import TrainingCLI
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run `fit`, `validate` or `test`.
+def run(cli: type[TrainingCLI], arguments: Sequence[str]) -> None:
+    """Run a subcommand.
 
     Args:
+        cli: Whose subcommand it is.
         arguments: The subcommand and its options.
 
     Raises:
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
     threading.excepthook = _leave_the_disk_to_the_training
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # in one line too
     with mistakes_in_one_line(one_line, explained, (*MISTAKES, MisconfigurationException)):
-        CLI(with_configurations(arguments))
+        cli(with_configurations(arguments))
 
 
 def _silence_lightning() -> None:

@@ -3,20 +3,13 @@
 import difflib
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, get_args, get_type_hints
 
 import torch
 from torch.distributed import DistError
 
-from gan.callbacks import Evaluation
-from gan.data import ImageData
-from gan.metrics import FeatureNetwork
-from gan.module import GAN
-
-# What takes classes as arguments, and of what kind they are where its type hints do not tell
-_TAKES_CLASSES = {"model": GAN.__init__, "metrics": Evaluation.__init__}
-_KINDS = {"data": ImageData, "metrics.features": FeatureNetwork}
 # Where in the configuration jsonargparse found it: under a key, in the arguments of a class or of a function
 _KEY = re.compile(r'\s*Parser key "([^"]+)":')
 _ARGUMENTS = re.compile(
@@ -30,8 +23,21 @@ _UNKNOWN = re.compile(r"(?:unrecognized arguments: --|Subcommand '\w+' does not 
 _NOT_MEANT = "Expected a <class 'NoneType'>", "Expected a path but", "Does not validate against"
 
 
-def one_line(message: str) -> str:
-    """Return the core of an error message of jsonargparse, or of our own, without line breaks."""
+Kinds = Mapping[str, Any]  # options, and the type hints of what they take
+
+
+def kinds_of(option: str, function: Callable[..., Any]) -> Kinds:
+    """Return what the arguments of a function are, under the names that they have as parts of an option."""
+    return {f"{option}.{name}": hint for name, hint in get_type_hints(function).items()}
+
+
+def one_line(message: str, kinds: Kinds = MappingProxyType({})) -> str:
+    """Return the core of an error message of jsonargparse, or of our own, without line breaks.
+
+    Args:
+        message: The message.
+        kinds: Options that take classes: where an unknown class came, the known ones are listed.
+    """
     key, message = _innermost(message)
     reasons = list(dict.fromkeys(_reasons(message)))
     if not reasons:
@@ -42,7 +48,7 @@ def one_line(message: str) -> str:
     else:
         text = " or ".join(reasons)
     where = f"{key}: " if key else ""
-    return where + _tidy(text) + _choices(key, text)
+    return where + _tidy(text) + _choices(kinds.get(key), text)
 
 
 def explained(error: RuntimeError) -> str | None:
@@ -106,12 +112,10 @@ def _tidy(text: str) -> str:
     return text.replace("Expected a ", "expected ").replace(". Got value:", ", got")
 
 
-def _choices(key: str, text: str) -> str:
-    """List the classes that the data, or an argument of the model or the metrics, can be, if an unknown one came."""
+def _choices(hint: Any, text: str) -> str:
+    """List the classes that an option can be, if an unknown one came."""
     if "dot import path" not in text and "class_path" not in text:
         return ""
-    owner, _, argument = key.partition(".")
-    hint = _KINDS.get(key) or get_type_hints(_TAKES_CLASSES.get(owner, object)).get(argument)
     names = sorted({kind.__name__ for base in _classes(hint) for kind in _concrete_subclasses(base)})
     return f"; known are {', '.join(names)}, and yours by module.Class" if names else ""
 
@@ -124,7 +128,8 @@ def _classes(hint: Any) -> list[type]:
 
 def _concrete_subclasses(base: type) -> Iterator[type]:
     kind: type
-    for kind in base.__subclasses__():
-        if kind.__module__.startswith("gan.") and not inspect.isabstract(kind):
+    package = base.__module__.partition(".")[0]
+    for kind in base.__subclasses__() if package != "torch" else ():  # which has hundreds
+        if kind.__module__.startswith(f"{package}.") and not inspect.isabstract(kind):
             yield kind
         yield from _concrete_subclasses(kind)

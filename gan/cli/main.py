@@ -1,4 +1,4 @@
-"""The command `gan`: reads the subcommand and hands over to it. Nothing heavy is imported before that.
+"""The command `gan`, and what any command of this kind does. Nothing heavy is imported before a subcommand is known.
 
 A subcommand is a function `main(arguments)` in a module of its own; it returns the exit code, or None.
 """
@@ -8,17 +8,17 @@ import gc
 import importlib
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 from gan.cli.help import HELP, SHORT_HELP
 
-_TRAINER = "gan.cli.entry"  # these subcommands are Lightning's, and take its options
 _MODULES = {
-    "fit": _TRAINER,
-    "validate": _TRAINER,
-    "test": _TRAINER,
+    "fit": "gan.cli.command",
+    "validate": "gan.cli.command",
+    "test": "gan.cli.command",
     "sample": "gan.cli.sample",
     "predict": "gan.cli.sample",
     "compare": "gan.cli.compare",
@@ -38,48 +38,63 @@ _NEEDED = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line.
+@dataclass(frozen=True)
+class Program:
+    """A command with subcommands.
 
-    Args:
-        arguments: What follows the command's name; None: those of this process.
-
-    Raises:
-        SystemExit: with a code that is not 0, after one line on stderr, if the arguments are wrong.
+    Attributes:
+        help: What `--help` says.
+        short_help: The same of each subcommand that trains or scores. These are Lightning's, and take its options.
+        modules: Where the `main` of each subcommand is.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] in (["-h"], ["--help"]):
-        _show(HELP)
-        return
-    _check_installed()
-    if not given:
-        _show(HELP)
-        return
-    if given[0].startswith("-"):  # `train.py --config x.yaml` means fit
-        given.insert(0, "fit")
-    command, *rest = given
-    if command not in _known():
-        _refuse(command)
-    if command in SHORT_HELP and rest in (["-h"], ["--help"]):
-        _show(SHORT_HELP[command])
-        return
-    if rest == ["--help", "all"]:
-        rest = ["--help"]
-    with _quick_imports():
-        module = importlib.import_module(_MODULES[command])
-    if _MODULES[command] == _TRAINER:
-        rest = [command, *rest]
-    if code := module.main(rest):
-        raise SystemExit(code)
+
+    help: str
+    short_help: Mapping[str, str]
+    modules: Mapping[str, str]
+
+    def run(self, arguments: Sequence[str] | None = None) -> None:
+        """Run the command line.
+
+        Args:
+            arguments: What follows the command's name; None: those of this process.
+
+        Raises:
+            SystemExit: with a code that is not 0, after one line on stderr, if the arguments are wrong.
+        """
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        if given[:1] in (["-h"], ["--help"]):
+            _show(self.help)
+            return
+        _check_installed()
+        if not given:
+            _show(self.help)
+            return
+        if given[0].startswith("-"):  # `train.py --config x.yaml` means fit
+            given.insert(0, "fit")
+        command, *rest = given
+        if command not in (known := [name for name, module in self.modules.items() if find_spec(module) is not None]):
+            _refuse(command, known)
+        if command in self.short_help and rest in (["-h"], ["--help"]):
+            _show(self.short_help[command])
+            return
+        if rest == ["--help", "all"]:
+            rest = ["--help"]
+        with _quick_imports():
+            module = importlib.import_module(self.modules[command])
+        if command in self.short_help:
+            rest = [command, *rest]
+        if code := module.main(rest):
+            raise SystemExit(code)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `gan`, see `Program.run`."""
+    Program(HELP, SHORT_HELP, _MODULES).run(arguments)
 
 
 def _show(text: str) -> None:
     with suppress(BrokenPipeError):  # of `gan --help | head`
         print(text, flush=True)
-
-
-def _known() -> list[str]:
-    return [command for command, module in _MODULES.items() if find_spec(module) is not None]
 
 
 def _check_installed() -> None:
@@ -89,8 +104,8 @@ def _check_installed() -> None:
         raise SystemExit(f"error: gan needs {', '.join(missing)}: {install}")
 
 
-def _refuse(command: str) -> None:
-    known = [name for name in _known() if name != "predict"]
+def _refuse(command: str, known: Sequence[str]) -> None:
+    known = [name for name in known if name != "predict"]
     nearest = difflib.get_close_matches(command, known, n=1)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
     print(f"error: there is no command {command!r}; known are {', '.join(known)}{hint}", file=sys.stderr)

@@ -4,16 +4,22 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import yaml
 from pytorch_lightning.cli import LightningArgumentParser
 
-from gan.cli.errors import known_options, one_line
+from gan.cli.errors import Kinds, known_options, one_line
 
 
 class Parser(LightningArgumentParser):
-    """Takes options by their whole names only, and says what is wrong in one line."""
+    """Takes options by their whole names only, and says what is wrong in one line.
+
+    Attributes:
+        kinds: What options take, see `gan.cli.errors.one_line`.
+    """
+
+    kinds: ClassVar[Kinds] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
@@ -33,7 +39,7 @@ class Parser(LightningArgumentParser):
             super().error(message, ex)
         if ex is not None and os.environ.get("GAN_TRACEBACK"):
             raise ex
-        print(f"error: {one_line(message)}", file=sys.stderr)
+        print(f"error: {one_line(message, self.kinds)}", file=sys.stderr)
         raise SystemExit(2)
 
 

@@ -1,6 +1,7 @@
 """`gan study`: a grid of runs, planned, run and reported."""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 
@@ -32,6 +33,7 @@ examples:
 
 STUDY is a YAML file, or a shipped study by its name:
 
+  program: gan                                     or robustness; default: gan
   config: [quickstart]                             base configurations; later ones win
   set: {trainer.max_steps: 1000}                   for all cells
   grid:                                            the cells are the product of its axes
@@ -79,7 +81,7 @@ def _plan(study: Study, given: argparse.Namespace) -> None:
     cells = list(necessary_cells(study))
     left = [cell for cell in cells if given.all or not state_of(study, cell).over]
     for cell in left:
-        print(command(*arguments_of(study, cell)))
+        print(command(*arguments_of(study, cell), of=study.program))
     print(f"# {len(left)} of {len(cells)} cells", file=sys.stderr)
     if len(cells) < _total(study):
         print("# plan again when these are over: the others need the settings that they choose", file=sys.stderr)
@@ -138,10 +140,10 @@ def _total(study: Study) -> int:
 
 def _check(study: Study) -> None:
     """Check all cells against the options there are, before anything runs."""
-    from gan.cli.command import CLI  # which takes seconds
     from gan.cli.configurations import with_configurations
 
-    parser = CLI(run=False).parser
+    commands = importlib.import_module(f"{study.program}.cli.command")  # which takes seconds
+    parser = commands.CLI(run=False).parser
     different: dict[str, Cell] = {}
     for cell in study.all_cells():
         different.setdefault(_without_seed(cell), cell)

@@ -42,6 +42,9 @@ class TrainsOnImages(Protocol):
     def stop_requested(self) -> bool:
         """Whether this process was asked to stop."""
 
+    def training_part(self, source: Source) -> Source:
+        """Return what the module learns from of the split "train"."""
+
 
 class ImageData(LightningDataModule, ABC):
     """Images of one size, read from memory if they are few and streamed if they are many.
@@ -135,7 +138,7 @@ class ImageData(LightningDataModule, ABC):
             if "train" not in self.splits:
                 raise ValueError(f"{self.name} has no split train to learn from, only {', '.join(self.splits)}")
             self._say_if_slow(self.source("train"))
-            self._say_what_was_found(self._loaded("train").labels)
+            self._say_what_was_found(self.loaded("train").labels)
 
     @rank_zero_only
     def _say_what_was_found(self, labels: Tensor) -> None:
@@ -153,7 +156,7 @@ class ImageData(LightningDataModule, ABC):
         module = trainer.lightning_module
         if not isinstance(module, TrainsOnImages):
             raise ValueError(f"ImageData needs a module with seed and batches_per_step, got {type(module).__name__}")
-        source = self._loaded("train")
+        source = module.training_part(self.loaded("train"))
         order = Order(
             num_images=len(source),
             batch_size=self.batch_size,
@@ -201,7 +204,7 @@ class ImageData(LightningDataModule, ABC):
 
     def images_at(self, split: str, indices: Iterable[int]) -> Tensor:
         """Return some images of a split, unmirrored: uint8 (n, channels, height, width)."""
-        source = self._loaded(split)
+        source = self.loaded(split)
         return torch.stack([source[index] for index in indices])
 
     def reference(self, split: str, blocks: Iterable[tuple[int, int]] | None = None) -> Iterator[Tensor]:
@@ -212,7 +215,7 @@ class ImageData(LightningDataModule, ABC):
             blocks: Number of the first image and n of each block: no other image of a streamed set is decoded. None:
                 all images in their order.
         """
-        source = self._loaded(split)
+        source = self.loaded(split)
         if blocks is None:
             starts = range(0, len(source), _REFERENCE_BATCH)
             blocks = ((start, min(_REFERENCE_BATCH, len(source) - start)) for start in starts)
@@ -229,9 +232,9 @@ class ImageData(LightningDataModule, ABC):
         It covers the pixels at this size, in their order, of a split that lies in memory; of a streamed one the content
         of its files and what they are made to fit, since decoding all of them only to name them would take minutes.
         """
-        return self._loaded(split).content_hash
+        return self.loaded(split).content_hash
 
-    def _loaded(self, split: str) -> Source:
+    def loaded(self, split: str) -> Source:
         """Return a split, from memory if it is small enough."""
         source = self.source(split)
         if self._is_large(source):

@@ -1,5 +1,6 @@
 """A split of a data set: images by index, each made to fit its frame when it is asked for."""
 
+import copy
 import hashlib
 import warnings
 from abc import ABC, abstractmethod
@@ -59,6 +60,12 @@ class Source(ABC):
     @abstractmethod
     def select(self, indices: Tensor) -> "Source":
         """Return the source of some of the images."""
+
+    def relabelled(self, labels: Tensor) -> "Source":
+        """Return the same images with other labels: int64 (n,)."""
+        other = copy.copy(self)
+        other.labels = labels
+        return other
 
     @cached_property
     def content_hash(self) -> str:

@@ -20,6 +20,7 @@ class Subset:
         num_images: Number of images; None: as `fraction` says.
         fraction: Share of the images, in (0, 1]; None: all, unless `num_images` says otherwise.
         seed: Which images: the run's seed has no say.
+        stream: For what they are drawn.
 
     Raises:
         ValueError: If both are given, or one is out of range.
@@ -28,6 +29,7 @@ class Subset:
     num_images: int | None = None
     fraction: float | None = None
     seed: int = 0
+    stream: Stream = Stream.SUBSET
 
     def __post_init__(self) -> None:
         check_seed("subset_seed", self.seed)
@@ -63,7 +65,7 @@ class Subset:
         chosen = []
         for label, share in zip(classes.tolist(), _shares(counts, wanted), strict=True):
             members = (labels == label).nonzero().squeeze(1)
-            order = rng(self.seed, Stream.SUBSET, label).permutation(len(members))
+            order = rng(self.seed, self.stream, label).permutation(len(members))
             chosen.append(members[torch.from_numpy(order[:share])])
         return torch.cat(chosen).sort().values
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from gan.reports.groups import Group, grouped
 from gan.runs.records import Points, Protocol, RunRecords, find_runs, read_run
 
-_DISTANCES = "fid", "fd_", "kid", "kd_"  # less is better
+_DISTANCES = "fid", "fd_", "kid", "kd_", "gradient_norm", "operator_norm"  # less is better
 
 
 @dataclass(frozen=True)

@@ -42,11 +42,15 @@ def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
     raise FileNotFoundError(f"{path} is neither a checkpoint nor the folder of a run with checkpoints")
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, facts_key: str = "gan") -> dict[str, Any]:
     """Return the content of a checkpoint file, on the CPU. Only tensors and plain values are unpickled.
 
+    Args:
+        path: The file.
+        facts_key: Where it must say how its networks were built, see `TrainingModule`.
+
     Raises:
-        ValueError: if the file is damaged or not a checkpoint of this framework.
+        ValueError: if the file is damaged or not such a checkpoint.
     """
     _check_whole(path)
     try:
@@ -56,8 +60,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch raises many kinds of errors for broken files
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ValueError(f"{path} is not a readable checkpoint: {reason}") from error
-    if not isinstance(checkpoint, dict) or "gan" not in checkpoint:
-        raise ValueError(f"{path} is not a checkpoint of this framework: it does not say how its networks were built")
+    if not isinstance(checkpoint, dict) or facts_key not in checkpoint:
+        raise ValueError(f"{path} is not a checkpoint of a {facts_key}: it does not say how its networks were built")
     return checkpoint
 
 

@@ -3,10 +3,12 @@
 import importlib
 import inspect
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from torch import nn
 
 from gan.runs.folder import CONFIG
 
@@ -32,6 +34,18 @@ def public_path(kind: type) -> str:
         if getattr(sys.modules.get(package), kind.__qualname__, None) is kind:
             return f"{package}.{kind.__qualname__}"
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def short_name(class_path: str) -> str:
+    """Return the name of a class without its modules."""
+    return class_path.rpartition(".")[2]
+
+
+def norms_in_words(norms: Sequence[dict[str, Any]], network: nn.Module) -> str:
+    """Return the described norms of a network, and its size: "Conv, Spectral; 2.5 M parameters"."""
+    names = ", ".join(short_name(norm["class_path"]) for norm in norms) or "no norm"
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return f"{names}; {parameters / 1e6:.2g} M parameters"
 
 
 def build(description: dict[str, Any], base: type[T]) -> T:

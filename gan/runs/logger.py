@@ -29,6 +29,18 @@ def run_folder(trainer: Trainer) -> Path | None:
     return next((Path(logger.log_dir) for logger in trainer.loggers if isinstance(logger, RunLogger)), None)
 
 
+def append_metrics(run: Path, step: int | None, metrics: Mapping[str, Any], protocol: ProtocolFields | None) -> None:
+    """Add a line to the metrics of a run."""
+    values = {name: float(value) for name, value in metrics.items()}
+    line: dict[str, Any] = {"step": step} | {  # JSON knows neither NaN nor infinity
+        name: value if math.isfinite(value) else None for name, value in values.items()
+    }
+    if protocol is not None:
+        line["protocol"] = dict(protocol)
+    with named(run / METRICS), open(run / METRICS, "a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
 class RunLogger(TensorBoardLogger):
     """Writes scalars to TensorBoard and to `metrics.jsonl` in the folder of the run.
 
@@ -80,18 +92,11 @@ class RunLogger(TensorBoardLogger):
         if (step, *_subject({**metrics, "protocol": protocol})) in self._logged:
             return
         super().log_metrics({tag_of(name, protocol is not None): value for name, value in metrics.items()}, step)
-        values = {name: float(value) for name, value in metrics.items()}
-        line: dict[str, Any] = {"step": step} | {  # JSON knows neither NaN nor infinity
-            name: value if math.isfinite(value) else None for name, value in values.items()
-        }
         if protocol is not None:
-            line["protocol"] = dict(protocol)
             text = "  \n".join(f"{name}: {value}" for name, value in protocol.items())  # Markdown's line breaks
             self.experiment.add_text("protocol", text, step)
             self.experiment.flush()  # before the line: where that stands, TensorBoard's point must not be missing
-        path = Path(self.log_dir, METRICS)
-        with named(path), open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_metrics(Path(self.log_dir), step, metrics, protocol)
 
     @rank_zero_only
     def log_settings(self, settings: Mapping[str, str | int | float]) -> None:

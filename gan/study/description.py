@@ -5,12 +5,13 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-_KEYS = "study", "config", "root", "set", "grid", "seeds", "tuning"
+_KEYS = "study", "program", "config", "root", "set", "grid", "seeds", "tuning"
 _TUNING_KEYS = "seed", "metric", "set", "settings", "settings_of"
 _NAME = re.compile(r"[\w.+-]+")
 Values = dict[str, Any]  # keys of a configuration, as on the command line, and their values
@@ -64,6 +65,8 @@ class Study:
         cells: The points of the grid by name.
         seeds: Each point is run with each of them.
         tuning: How settings are chosen first; None: there are none to choose.
+        program: The package whose `fit` runs the cells.
+        file: Where the study was read.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Study:
     cells: dict[str, Values]
     seeds: list[int]
     tuning: Tuning | None = None
+    program: str = "gan"
     file: Path = field(default=Path(), compare=False)
 
     def tuning_cells(self, name: str) -> dict[str, Cell]:
@@ -150,6 +154,9 @@ def _study(content: Any, path: Path) -> Study:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"study must be a name of letters, digits, _ . + -, got {name!r}")
     cells, seeds = _grid(content["grid"]), _seeds(content["seeds"])
+    program = content.get("program", "gan")
+    if not isinstance(program, str) or not program.isidentifier() or find_spec(program) is None:
+        raise ValueError(f"program must be a package with a command line (gan, robustness), got {program!r}")
     return Study(
         name=name,
         root=str(content.get("root", "runs")),
@@ -158,6 +165,7 @@ def _study(content: Any, path: Path) -> Study:
         cells=cells,
         seeds=seeds,
         tuning=_tuning(content["tuning"], seeds, cells) if "tuning" in content else None,
+        program=program,
         file=path,
     )
 

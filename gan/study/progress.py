@@ -49,7 +49,7 @@ def state_of(study: Study, cell: Cell) -> State:
 
 
 def arguments_of(study: Study, cell: Cell) -> list[str]:
-    """Return the arguments of `gan` that begin a cell, or continue its newest run."""
+    """Return the arguments of the program that begin a cell, or continue its newest run."""
     run = state_of(study, cell).run
     if run is not None and checkpoints(run):
         return ["fit", "--resume", str(run), *_assigned(cell)]

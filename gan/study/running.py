@@ -32,7 +32,7 @@ class Result:
 
 
 class Runner:
-    """Runs cells as `gan fit`, each in a process of its own, and hands signals on to them.
+    """Runs cells as `fit` of the study's program, each in a process of its own, and hands signals on to them.
 
     A cell is locked while its process lives, so that two runners of one study, or what is left of a killed one, do not
     train the same run.
@@ -86,7 +86,7 @@ class Runner:
         log.flush()
         start = log.seek(0, os.SEEK_END)
         self._say(f"{cell.experiment}: {'goes on' if '--resume' in arguments else 'begins'}")
-        command = [sys.executable, "-m", "gan", *arguments]
+        command = [sys.executable, "-m", self._study.program, *arguments]
         with self._lock:
             if self._stopped is not None:
                 return Result(cell, "not begun")

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningModule
@@ -10,7 +10,9 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from gan.data import ImageData
+from gan.data.sources import Source
 from gan.randomness import check_seed
+from gan.runs.description import changes
 from gan.runs.logger import ProtocolFields, RunLogger
 from gan.training.health import Health
 from gan.training.limits import check_limits, check_processes, limit_by_steps_alone
@@ -30,10 +32,13 @@ class TrainingModule(LightningModule, ABC):
     Attributes:
         health: Checks that losses and weights stay finite, and whether a process asked to stop.
         published_at: The step at which each value was last published.
+        facts_key: Where a checkpoint says how its networks were built.
 
     Raises:
         ValueError: if the seed is out of range.
     """
+
+    facts_key: ClassVar[str]
 
     def __init__(self, seed: int, decay: LinearDecay | None) -> None:
         super().__init__()
@@ -59,6 +64,28 @@ class TrainingModule(LightningModule, ABC):
         """Return the networks in training by name, each with what makes its optimizer."""
 
     @property
+    @abstractmethod
+    def introduction(self) -> str:
+        """What is trained, in one line."""
+
+    @property
+    @abstractmethod
+    def uses_labels(self) -> bool:
+        """Whether the labels of the images have a part in the training."""
+
+    @abstractmethod
+    def example_inputs(self) -> Mapping[str, tuple[nn.Module, tuple[Tensor, ...]]]:
+        """Return each network by name, with arguments of the shapes that its `forward` takes, for one image."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """Return, as plain data, how the networks were built."""
+
+    def training_part(self, source: Source) -> Source:
+        """Return what the module learns from of the split "train": all of it, unless a subclass holds some back."""
+        return source
+
+    @property
     def batch_size(self) -> int:
         """Images of one batch, all processes together."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -70,6 +97,11 @@ class TrainingModule(LightningModule, ABC):
         """Data type of the weights, and so of what enters the networks."""
         assert isinstance(self.dtype, torch.dtype)
         return self.dtype
+
+    @property
+    def step(self) -> int:
+        """The training step that the weights are from: in `test` that of the checkpoint."""
+        return max(int(self.trainer.global_step), self._loaded_step)
 
     @property
     def stop_requested(self) -> bool:
@@ -152,7 +184,8 @@ class TrainingModule(LightningModule, ABC):
         self._restore_limits()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the kinds of the optimizers."""
+        """Add the facts, and the kinds of the optimizers."""
+        checkpoint[self.facts_key] = self.facts()
         checkpoint["optimizer_kinds"] = self._optimizer_kinds()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -184,9 +217,27 @@ class TrainingModule(LightningModule, ABC):
 
     def set_learning_rates(self) -> None:
         """Set the learning rates of the current step."""
-        factor = 1.0 if self.decay is None else self.decay(self.trainer.global_step)
+        factor = self.learning_rate_factor()
         for group, settings in self._groups_and_settings():
             group["lr"] = settings["lr"] * factor
+
+    def learning_rate_factor(self) -> float:
+        """Return what the learning rates are multiplied by in the current step."""
+        return 1.0 if self.decay is None else self.decay(self.trainer.global_step)
+
+    def check_fit(self, checkpoint: dict[str, Any]) -> None:
+        """Check that a checkpoint's weights have the names and shapes of the module's.
+
+        Raises:
+            ValueError: if they have not; the message says how the networks differ.
+        """
+        shapes, saved = _shapes(self.state_dict()), _shapes(checkpoint["state_dict"])
+        if shapes != saved:
+            facts, saved_facts = self.facts(), checkpoint[self.facts_key]
+            known = [name for name in facts if name in saved_facts]
+            was, now = ({name: each[name] for name in known} for each in (saved_facts, facts))
+            reasons = changes(was, now) or changes(saved, shapes)
+            raise ValueError(f"the checkpoint does not fit the configuration: {'; '.join(reasons)}")
 
     def local_slice(self, drawn: Tensor, batches: int = 1) -> Tensor:
         """Return this process' slice of what was drawn for each of some global batches, on the device."""
@@ -210,3 +261,7 @@ class TrainingModule(LightningModule, ABC):
             raise ValueError(f"the checkpoint holds the states of {saved}, but the configuration asks for {asked}")
         for saved_states, configured in zip(self._loaded_states, self._configured_optimizers(), strict=False):
             check_states(*configured, saved_states)
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}

@@ -19,7 +19,7 @@ from small_trainings import forked, limit_files, together
 
 import gan
 from gan.callbacks import SampleGrid
-from gan.cli import command
+from gan.cli import command, training
 from gan.cli.main import main
 from gan.data import Digits, Folder
 from gan.module import GAN
@@ -233,7 +233,7 @@ def test_a_run_leaves_all_that_is_promised_and_its_config_repeats_it(train):
 
 @pytest.mark.parametrize(("asked", "saved"), [("null", "64-true"), ("bf16-mixed", "bf16-mixed")])
 def test_what_is_left_open_of_the_machine_is_found_out_and_saved(asked, saved, train, monkeypatch):
-    monkeypatch.setattr(command, "fastest_precision", lambda accelerator: {"cpu": "64-true"}[accelerator])
+    monkeypatch.setattr(training, "fastest_precision", lambda accelerator: {"cpu": "64-true"}[accelerator])
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     left_open = "--trainer.accelerator=auto", f"--trainer.precision={asked}"
     run = train(*small("--trainer.max_steps=1", *left_open)) / "quickstart" / "version_0"
@@ -597,7 +597,7 @@ def test_processes_that_nobody_asked_for_are_refused(train, capfd, tmp_path):
 
 
 def test_other_plugins_leave_the_precision_open(train, monkeypatch):
-    monkeypatch.setattr(command, "fastest_precision", lambda accelerator: "64-true")
+    monkeypatch.setattr(training, "fastest_precision", lambda accelerator: "64-true")
     plugin = "--trainer.plugins=lightning_fabric.plugins.environments.LightningEnvironment"
     run = train(*small("--trainer.max_steps=1", "--trainer.precision=null", plugin)) / "quickstart" / "version_0"
     assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["precision"] == "64-true"

@@ -405,7 +405,7 @@ def test_unreadable_checkpoints_are_named(tmp_path):
         gan.load(cut)
     foreign = tmp_path / "foreign.ckpt"
     torch.save({"state_dict": {}}, foreign)
-    with pytest.raises(ValueError, match=r"foreign.ckpt is not a checkpoint of this framework"):
+    with pytest.raises(ValueError, match=r"foreign.ckpt is not a checkpoint of a gan"):
         gan.load(foreign)
     with pytest.raises(FileNotFoundError, match="neither a checkpoint nor the folder of a run"):
         gan.load(tmp_path)

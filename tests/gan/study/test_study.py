@@ -139,7 +139,7 @@ def test_values_can_be_set_for_all_cells(study):
 
 
 ERRORS = [
-    ("seeds: [0, 1]", "seedz: [0, 1]", "seedz is no key of a study; known are study, config, root, set, grid"),
+    ("seeds: [0, 1]", "seedz: [0, 1]", "seedz is no key of a study; known are study, program, config, root, set, grid"),
     ("seeds: [0, 1]", "seeds: [0, 0]", "seeds: one stands twice"),
     ("seeds: [0, 1]", "seeds: []", "seeds must be a list of whole numbers"),
     ("seeds: [0, 1]", "", "seeds missing"),
