@@ -22,6 +22,9 @@ class Checkpoint(LightningCheckpoint):
 
     Lightning calls callbacks of this kind last, so everything that belongs to a step is done and logged by then.
 
+    When the images of the next step cannot be read, what was trained is saved before the error ends the run. With
+    several processes it is not: the others wait for the one that failed, and do not answer.
+
     Args:
         every_n_steps: Generator steps between two checkpoints.
         keep: Number of the newest checkpoints to keep; 0 keeps all.
@@ -39,6 +42,7 @@ class Checkpoint(LightningCheckpoint):
         self.best = self._worst = math.inf if lower_is_better else -math.inf
         self._at: int | None = None  # the step of the newest checkpoint
         self._loops: dict[str, Any] | None = None  # Lightning's counters at the start
+        self._step_is_whole = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check before the first step that there is a folder to save in.
@@ -46,7 +50,7 @@ class Checkpoint(LightningCheckpoint):
         Raises:
             ValueError: if the trainer has no logger that keeps a run's folder.
         """
-        self._at, self._loops = None, None
+        self._at, self._loops, self._step_is_whole = None, None, False
         if stage == "fit" and run_folder(trainer) is None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             raise ValueError(
                 "Checkpoint: without a gan.runs.logger.RunLogger there is no folder to save in; "
@@ -86,10 +90,15 @@ class Checkpoint(LightningCheckpoint):
             raise ValueError(f"Checkpoint: monitor must be a metric of this run ({known}), got {self.monitor!r}")
         self._save_what_was_measured(trainer, pl_module, run)
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Note that a step has begun."""
+        self._step_is_whole = False
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save every n steps, and at a new best value of the metric."""
+        self._step_is_whole = True
         if (run := run_folder(trainer)) is None:
             return
         self._save_best(trainer, pl_module, run)
@@ -108,6 +117,15 @@ class Checkpoint(LightningCheckpoint):
         """Save after the last step, even if it came early."""
         if (run := run_folder(trainer)) is not None and self._at != trainer.global_step:
             self._save(trainer, pl_module, run)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save, if it was between two steps that something failed: what reads the images, so nothing half-trained."""
+        run = run_folder(trainer)
+        if run is None or not self._step_is_whole or trainer.world_size > 1 or not isinstance(exception, Exception):
+            return
+        if self._at != trainer.global_step:
+            self._save(trainer, pl_module, run)
+            trainer.print(f"saved before the error: {checkpoint_path(run, trainer.global_step)}")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save an evaluation of the last step that was interrupted before and repeated now, without any training."""
