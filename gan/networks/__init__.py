@@ -2,6 +2,7 @@
 
 from gan.networks.base import Discriminator, Generator
 from gan.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from gan.networks.deep_decoder import DeepDecoder
 from gan.networks.r3gan import R3GANDiscriminator, R3GANGenerator
 from gan.networks.sngan import SNGANCNNDiscriminator, SNGANCNNGenerator
 from gan.networks.sngan_resnet import SNGANResNetDiscriminator, SNGANResNetGenerator
@@ -9,6 +10,7 @@ from gan.networks.sngan_resnet import SNGANResNetDiscriminator, SNGANResNetGener
 __all__ = [
     "DCGANDiscriminator",
     "DCGANGenerator",
+    "DeepDecoder",
     "Discriminator",
     "Generator",
     "R3GANDiscriminator",
