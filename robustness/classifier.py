@@ -219,10 +219,6 @@ class Classifier(TrainingModule):
         kind = short_name(self.description["network"]["class_path"])
         return f"training {kind} ({norms_in_words(self.description['norms'], self.network)})"
 
-    def brief(self, outputs: Mapping[str, Tensor]) -> str:
-        """Return loss and accuracy of the batch."""
-        return f"loss {float(outputs['loss/classification']):.3f}  accuracy {float(outputs['accuracy/batch']):.0f} %"
-
     def example_inputs(self) -> Mapping[str, tuple[nn.Module, tuple[Tensor, ...]]]:
         """Return the network with an image of zeros, of the size of the data."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]

@@ -88,7 +88,7 @@ class Evaluation(Callback):
         if self.every_n_steps is None or trainer.global_step % self.every_n_steps:
             return
         module = _classifier(pl_module)
-        source = module.validation_part(_data(trainer).source("train"))
+        source = module.validation_part(_data(trainer).loaded("train"))
         with evaluating(module.network), exact_inference(module.device.type):
             accuracy = self._meter(module).accuracy(Images.choose(source, None))
         module.publish({"accuracy/validation": accuracy})
@@ -114,7 +114,8 @@ class Evaluation(Callback):
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Test, print the table, and write it into the folder of the checkpoint's run."""
         module = _classifier(pl_module)
-        table = self.evaluate(trainer, module)
+        with torch.inference_mode(False):  # Lightning's mode knows no gradients
+            table = self.evaluate(trainer, module)
         run = Path(str(trainer.ckpt_path)).parent.parent
         if is_run(run) and trainer.is_global_zero:
             append_metrics(run, table.step, _of_corruptions(table), None)

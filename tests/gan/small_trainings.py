@@ -29,6 +29,7 @@ from gan.networks import (
     SNGANResNetDiscriminator,
     SNGANResNetGenerator,
 )
+from gan.training.base import TrainingModule
 from gan.training.strategy import GANStrategy
 
 
@@ -56,7 +57,7 @@ def small_gan(architecture: str = "dcgan", **arguments: Any) -> GAN:
 
 
 def fit(
-    module: GAN,
+    module: TrainingModule,
     steps: int,
     callbacks: list[Callback] | None = None,
     *,
