@@ -42,6 +42,7 @@ LAUNCHERS = "torchrun", "srun"
 NARROW, NARROW_RESNET = {"width": 8}, {"width_multiplier": 1 / 16}
 CHANGES = {
     "gan.data.CIFAR10": {"root": "cifar"},
+    "robustness.evaluation.Evaluation": {"num_corrupted": 8, "num_attacked": 8, "corruptions": ["Brightness"]},
     "gan.networks.DCGANGenerator": NARROW,
     "gan.networks.DCGANDiscriminator": NARROW,
     "gan.networks.SNGANCNNGenerator": NARROW,
@@ -209,6 +210,8 @@ def follow(line: str) -> None:
             assert f"\n{target}:" in (ROOT / "Makefile").read_text()
         case ["source", ".venv/bin/activate"] | ["pip", "install", "-e", ".[gan]"]:
             pass
+        case ["python", "-m", "robustness", *arguments]:
+            run(shortened(arguments), "robustness/__main__.py")
         case ["python", "train.py", *arguments] | ["gan", *arguments]:
             run(shortened(arguments))
         case [launcher, *arguments] if launcher in LAUNCHERS:
@@ -245,7 +248,7 @@ def shortened(arguments: list[str]) -> list[str]:
     return arguments
 
 
-def run(arguments: list[str]) -> None:
+def run(arguments: list[str], program: str = "train.py") -> None:
     """Run the command line in a process of its own, which is cheap: all is imported already."""
     import gan.cli.entry  # noqa: F401
 
@@ -261,7 +264,7 @@ def run(arguments: list[str]) -> None:
         try:
             sys.stdout = sys.stderr = output = open("output.txt", "w")  # noqa: SIM115 (to the end of the process)
             os.dup2(output.fileno(), 1), os.dup2(output.fileno(), 2)
-            sys.argv = [str(ROOT / "train.py"), *arguments]
+            sys.argv = [str(ROOT / program), *arguments]
             signal.alarm(300)
             warnings.resetwarnings()  # what pytest made an error is none for a reader
             runpy.run_path(sys.argv[0], run_name="__main__")
