@@ -197,7 +197,7 @@ def test_an_unknown_study_names_the_shipped_ones(study, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["gan"])
     with pytest.raises(SystemExit):
         main(["study", "digtis", "plan"])
-    assert "digits; did you mean digits?" in capsys.readouterr().err
+    assert "; did you mean digits?" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["study", "norms.yaml", "report"])
     assert capsys.readouterr().err == "error: no cell of norms has begun: gan study norms.yaml run\n"
