@@ -22,6 +22,7 @@ def streamed(monkeypatch):
 def attach(data, step=0, rank=0, world_size=1, batches_per_step=2):
     """Give a data module as much of a trainer as it looks at."""
     gan = SimpleNamespace(seed=5, batches_per_step=batches_per_step, stop_requested=False)
+    gan.training_part = lambda source: source
     data.trainer = SimpleNamespace(lightning_module=gan, global_step=step, global_rank=rank, world_size=world_size)
     return data
 
@@ -198,6 +199,9 @@ class Recorder(pl.LightningModule):
     seed = 5
     stop_requested = False
     batches_per_step = 2
+
+    def training_part(self, source):
+        return source
 
     def __init__(self):
         super().__init__()
