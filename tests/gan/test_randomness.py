@@ -22,6 +22,9 @@ DRAWN = [
     (Stream.CORRUPTION, 100, [726, 798, 527, 181]),
     (Stream.ATTACK, 101, [925, 633, 491, 469]),
     (Stream.LABEL_NOISE, 102, [741, 373, 553, 778]),
+    (Stream.VALIDATION, 103, [214, 170, 700, 634]),
+    (Stream.CROP, 104, [73, 649, 398, 369]),
+    (Stream.TESTED, 105, [910, 178, 950, 960]),
 ]
 
 
