@@ -35,7 +35,7 @@ def find_study(name: str) -> Path:
 
 
 def _find(kind: str, name: str, message: str) -> Path:
-    if Path(name).expanduser().exists():
+    if Path(name).expanduser().is_file():
         return Path(name).expanduser()
     known = shipped(kind)
     short = name.removeprefix(f"{kind}/").removesuffix(".yaml")

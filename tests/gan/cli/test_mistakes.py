@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from gan.cli.configurations import find_configuration
 from gan.cli.mistakes import mistakes_in_one_line
 
 ROOT = __file__.partition("/tests/")[0]
@@ -30,3 +31,9 @@ def test_a_closed_pipe_is_no_mistake():
     script = f'"{sys.executable}" -c "{code}" | head -1'
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
     assert (done.stdout, done.stderr) == ("line\n", "")
+
+
+def test_a_folder_hides_no_shipped_configuration(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart").mkdir()
+    assert find_configuration("quickstart").name == "quickstart.yaml"
