@@ -4,6 +4,7 @@ import atexit
 import os
 import signal
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -198,6 +199,18 @@ def _leave_signals_to_the_training(closing: Event, worker: int) -> None:
     for number in signal.SIGINT, signal.SIGUSR1:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if closing.is_set() else None)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(training: int) -> None:
+    """End this worker when the training's process has ended, if only by SIGKILL.
+
+    By itself it would wait for ever, to write its last images into a pipe that it also reads from. While it lives, so
+    do the sockets that it inherited, and the other processes of the training do not learn that one has ended.
+    """
+    while os.getppid() == training:
+        time.sleep(1)
+    os._exit(1)
 
 
 class _Batches(Dataset[tuple[ArrayBatch | ValueError, dict[str, str]]]):
