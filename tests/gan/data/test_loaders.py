@@ -1,5 +1,7 @@
 import os
 import pickle
+import select
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from image_files import encode, noise, write_folder, write_zip
+from small_trainings import forked
 
 from gan.data import loaders
 from gan.data.decode import Frame
@@ -149,6 +152,26 @@ def test_waiting_ends_when_asked_to(source, monkeypatch):
     monkeypatch.setattr(loaders, "SECONDS_BETWEEN_CHECKS", 0.2)
     stalled = Tampered(source, lambda: time.sleep(60))
     assert take(StreamLoader(stalled, ORDER, lambda: 0, num_workers=2, should_stop=lambda: True), 1) == []
+
+
+def test_workers_end_with_a_killed_training(tmp_path):
+    """With batches beyond a pipe's 64 KiB in it, which nobody will read any more."""
+    root = write_folder(tmp_path / "set", {f"{i}.png": encode(noise(96, 96, 3, seed=i)) for i in range(10)})
+    source = FileSource(open_files(root), {f"{i}.png": 0 for i in range(10)}, Frame(96, 3))
+    alive, held = os.pipe()  # every process that comes from here holds its end
+
+    def train():
+        batches = iter(StreamLoader(source, ORDER, lambda: 0, num_workers=2))
+        next(batches)
+        time.sleep(1)  # until the workers have filled their pipes
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert forked(train) == -signal.SIGKILL
+    os.close(held)
+    ready, _, _ = select.select([alive], [], [], 30)
+    assert ready, "a worker lives on"
+    assert os.read(alive, 1) == b""
+    os.close(alive)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can make a small /dev/shm")

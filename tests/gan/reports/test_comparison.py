@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from runs import PROTOCOL, write_run
+from written_runs import PROTOCOL, write_run
 
 from gan.cli.main import main
 from gan.reports.comparison import Spread, compare
