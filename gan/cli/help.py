@@ -70,6 +70,7 @@ machine
   --trainer.devices N                  processes, a GPU each; --trainer.num_nodes N: machines
   --trainer.precision 32-true          default: bf16-mixed where the hardware has it
   --trainer.accelerator cpu            default: auto
+  --threads N                          of each process; default: the cores it may use, or OMP_NUM_THREADS
   --model.micro_batches N              parts of a batch that does not fit into memory
   --model.compile true                 torch.compile, for GPUs
 

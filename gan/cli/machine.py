@@ -1,10 +1,16 @@
-"""Defaults that depend on the machine: accelerator, precision, memory allocation."""
+"""Defaults that depend on the machine: accelerator, precision, threads, memory allocation."""
 
 import ctypes
 import os
 import platform
 
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
+
+from gan.checks import check_at_least
+from gan.cli.threads import number_is_set, usable_cores
+
+_THREADS_AT_IMPORT = torch.get_num_threads()  # those of the environment, before code of the user has run
 
 # Parameters of glibc's mallopt(3), and values: what is smaller than the largest comes from the heap, not from mmap; the
 # heap shrinks only when so much is free at its end; it grows by so much at a time.
@@ -51,6 +57,41 @@ def fastest_precision(accelerator: str) -> str:
         capabilities = torch.cpu.get_capabilities()
         has_units = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
     return "bf16-mixed" if has_units else "32-true"
+
+
+def choose_threads(asked: int | None = None, insists: bool = False, processes: int = 1) -> int:
+    """Let torch use the cores that this process may keep busy, unless somebody has said how many threads it is to use.
+
+    Args:
+        asked: The number that the configuration asks for; None: none.
+        insists: Whether the command line asks for it. Otherwise the number of the environment (OMP_NUM_THREADS,
+            MKL_NUM_THREADS) or of a call of `torch.set_num_threads` holds.
+        processes: Processes of this training on this machine, which share the cores.
+
+    Returns:
+        The threads of this process; processes that it starts get as many.
+
+    Raises:
+        ValueError: if less than one is asked for.
+    """
+    if asked is not None:
+        check_at_least(1, threads=asked)
+    if not insists and (number_is_set() or torch.get_num_threads() != _THREADS_AT_IMPORT):
+        os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # else Lightning chooses
+        return torch.get_num_threads()
+    cores = max(1, min(torch.get_num_threads() // processes, usable_cores(processes)))  # torch counts no hyperthreads
+    if asked is not None and asked > cores and not insists:
+        rank_zero_warn(f"threads is {asked}, but there are {cores} cores for this process: --threads {cores} is faster")
+    threads = asked or cores
+    torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    return threads
+
+
+def local_processes(strategy: object, accelerator: str, devices: int | str | list[int], nodes: int) -> int:
+    """Return how many processes train together on this machine. The arguments are those of the Trainer."""
+    several = needs_several_processes(strategy, accelerator, devices, nodes)
+    return max(1, _number_of(devices, accelerator)) if several else 1
 
 
 def needs_several_processes(strategy: object, accelerator: str, devices: int | str | list[int], nodes: int) -> bool:

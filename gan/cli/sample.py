@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gan.cli.arguments import Arguments, positive, size
+from gan.cli.machine import choose_threads
 from gan.cli.mistakes import mistakes_in_one_line
 from gan.images import encoded, tile
 from gan.latents import SAMPLE_BLOCK
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str]) -> None:
         SystemExit: with a code that is not 0, after one line on stderr, at a user's mistake.
     """
     given = _parser().parse_args(arguments)
+    choose_threads()
     with mistakes_in_one_line():
         _Sampling(given).run()
 

@@ -63,8 +63,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _score(options: argparse.Namespace) -> None:
-    from gan.metrics import evaluate  # here, so that --help needs no torch
+    from gan.cli.machine import choose_threads  # here, so that --help needs no torch
+    from gan.metrics import evaluate
 
+    choose_threads()
     names = options.scores or ("InceptionScore" if options.reference is None else "Frechet")
     result = evaluate(
         options.images,

@@ -9,6 +9,7 @@ from gan.cli.arguments import Arguments, Subcommand, positive
 from gan.cli.compare import add_outputs, report
 from gan.cli.configurations import find_study
 from gan.cli.mistakes import mistakes_in_one_line
+from gan.cli.threads import usable_cores
 from gan.reports.comparison import compare
 from gan.runs.commands import command
 from gan.runs.folder import versions
@@ -89,7 +90,7 @@ def _plan(study: Study, given: argparse.Namespace) -> None:
 
 def _run(study: Study, given: argparse.Namespace) -> None:
     _check(study)
-    runner = Runner(study, given.jobs, lambda line: print(f"{line}\n", end="", flush=True))
+    runner = Runner(study, given.jobs, usable_cores(), lambda line: print(f"{line}\n", end="", flush=True))
     results: dict[str, Result] = {}
     while True:
         left = [cell for cell in necessary_cells(study) if not state_of(study, cell).over]

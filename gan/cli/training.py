@@ -17,7 +17,13 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
 from gan.callbacks import Announcement, AtomicCheckpointIO, Interruption, Progress, ProgressLines
-from gan.cli.machine import chosen_accelerator, fastest_precision, needs_several_processes
+from gan.cli.machine import (
+    choose_threads,
+    chosen_accelerator,
+    fastest_precision,
+    local_processes,
+    needs_several_processes,
+)
 from gan.cli.parser import Parser
 from gan.cli.save_config import SaveConfig
 from gan.cli.start import Start, find_start
@@ -107,6 +113,7 @@ class TrainingCLI(LightningCLI, ABC):
         """Add our own options, and say which values follow from others."""
         text = "Runs lie in <root>/<experiment>/version_k."
         parser.add_argument("--experiment", type=str, default=self.experiment, help=text)
+        parser.add_argument("--threads", type=int | None, default=None, help="Threads of each process.")
         parser.add_argument("--resume", type=str | None, default=None, help="Go on with a run, in its folder.")
         parser.add_argument("--init_from", type=str | None, default=None, help="Begin with a checkpoint's weights.")
         parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
@@ -124,7 +131,7 @@ class TrainingCLI(LightningCLI, ABC):
     # What the configuration leaves open
 
     def before_instantiate_classes(self) -> None:
-        """Choose accelerator and precision, and find what the training starts from."""
+        """Choose accelerator, precision and threads, and find what the training starts from."""
         if self._only_parses:
             return
         config = self.config[self.subcommand]
@@ -132,6 +139,9 @@ class TrainingCLI(LightningCLI, ABC):
         config.trainer.accelerator = chosen_accelerator(config.trainer.accelerator)
         if config.trainer.precision is None and "Precision" not in str(config.trainer.plugins):
             config.trainer.precision = fastest_precision(config.trainer.accelerator)
+        settings = config.trainer
+        processes = local_processes(settings.strategy, settings.accelerator, settings.devices, settings.num_nodes)
+        config.threads = choose_threads(config.threads, _is_given("--threads", self._arguments), processes)
         root = config.trainer.default_root_dir
         self._start = find_start(config.resume, self._ckpt_path, config.init_from, root, config.experiment)
         config.resume = config.init_from = None  # what a run started from is not part of its configuration
@@ -292,6 +302,10 @@ def _listed(value: Any) -> list[Any]:
 @rank_zero_only
 def _say_once(text: str) -> None:
     print(text)
+
+
+def _is_given(option: str, arguments: Sequence[str]) -> bool:
+    return any(argument == option or argument.startswith(f"{option}=") for argument in arguments)
 
 
 def _seed(seed: bool | int) -> int:

@@ -10,7 +10,7 @@ from gan.runs.outcome import DIVERGED
 from gan.runs.records import RunRecords
 
 # What may differ between two runs of one group: the seed, where they lie, what they ran on
-_TOP = "seed_everything", "experiment", "ckpt_path", "resume", "init_from"
+_TOP = "seed_everything", "experiment", "ckpt_path", "resume", "init_from", "threads"
 _TRAINER = "default_root_dir", "accelerator", "devices", "num_nodes", "strategy", "logger", "enable_progress_bar"
 _SEED = re.compile(r"-seed\d+$")
 

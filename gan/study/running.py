@@ -40,11 +40,12 @@ class Runner:
     Args:
         study: The study.
         jobs: How many cells at a time.
+        cores: The cores that they share.
         say: Takes a line for each cell that begins or ends.
     """
 
-    def __init__(self, study: Study, jobs: int, say: Callable[[str], None]) -> None:
-        self._study, self._jobs, self._say = study, jobs, say
+    def __init__(self, study: Study, jobs: int, cores: int, say: Callable[[str], None]) -> None:
+        self._study, self._jobs, self._cores, self._say = study, jobs, cores, say
         self._children: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._stopped: int | None = None
@@ -117,7 +118,7 @@ class Runner:
     def _environment(self) -> dict[str, str]:
         if self._jobs == 1 or "OMP_NUM_THREADS" in os.environ:
             return dict(os.environ)
-        return {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self._jobs))}
+        return {**os.environ, "OMP_NUM_THREADS": str(max(1, self._cores // self._jobs))}
 
     def _stop(self, number: int, frame: Any) -> None:
         self._stopped = number
