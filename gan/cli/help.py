@@ -61,6 +61,9 @@ data
   --data.image_size N                  height and width in pixels
   --data.batch_size N                  images of one update, all processes together
 
+callbacks
+  --callbacks.Monitor.every_n_steps N  any argument of a callback of the configuration, by the callback's name
+
 scores
   --config metrics/inception           FID and inception score, as the papers; metrics/none: no scores
   --metrics.num_samples N              generated images an evaluation

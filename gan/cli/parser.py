@@ -1,5 +1,6 @@
 """The parser of the command line."""
 
+import json
 import os
 import re
 import sys
@@ -9,6 +10,7 @@ from typing import Any, ClassVar, NoReturn
 import yaml
 from pytorch_lightning.cli import LightningArgumentParser
 
+from gan.cli.callbacks import apply_settings, split_settings
 from gan.cli.errors import Kinds, known_options, one_line
 
 
@@ -23,6 +25,20 @@ class Parser(LightningArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def parse_args(self, args: Any = None, *others: Any, **settings: Any) -> Any:
+        """Parse; settings of callbacks by their names come last."""
+        try:
+            rest, of_callbacks = split_settings(sys.argv[1:] if args is None else args)
+            config = super().parse_args(rest, *others, **settings)
+            if not of_callbacks:
+                return config
+            plain = yaml.safe_load(self.dump(config, skip_none=False))
+            options = plain[config.subcommand] if "subcommand" in config else plain
+            callbacks = apply_settings(options["trainer"]["callbacks"], of_callbacks)
+        except ValueError as error:
+            self.error(str(error))
+        return super().parse_args([*rest, f"--trainer.callbacks={json.dumps(callbacks)}"], *others, **settings)
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
         """Read a configuration file; if it is none, the error names it."""
