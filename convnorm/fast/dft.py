@@ -43,7 +43,7 @@ def _axis(layer: Convolution, grid: Grid, i: int) -> tuple[range, range]:
     return range(padding - reach, n - padding), range(reach, -1, -dilation)  # torch correlates: taps in reverse
 
 
-def dft(n: int, frequencies: Sequence[int], positions: range) -> Tensor:
+def dft(n: int, frequencies: Sequence[int], positions: Sequence[int]) -> Tensor:
     """Return ``exp(-2 pi i f p / n)``, complex128 (frequencies, positions)."""
     phase = torch.outer(torch.tensor(frequencies), torch.tensor(positions)) % n  # exact, unlike the angle
     angle = phase.double() * (-2 * math.pi / n)

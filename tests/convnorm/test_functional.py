@@ -1,9 +1,13 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import convnorm.fast.preconditioner
 from convnorm import functional
+from convnorm.fast.preconditioner import _power
 from convnorm.functional import all_frequencies, precondition, preconditioner
 
 both_forms = pytest.mark.parametrize(
@@ -48,6 +52,25 @@ def test_preconditioner_is_its_definition(preconditioner, shape: tuple[int, ...]
     assert v.dtype == torch.float32
     torch.testing.assert_close(v.double(), expected, rtol=1e-6, atol=0)
     torch.testing.assert_close(preconditioner(weight.double(), size), expected, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 7), (5, 3, 3, 4), (4, 1, 13, 13), (3, 2, 2, 3, 3)])
+def test_power_needs_no_scatter_and_few_operations(shape: tuple[int, ...]) -> None:
+    """A scatter in float64 adds in any order on a GPU, and each operation is a launch there."""
+    names: list[str] = []
+
+    class Note(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if "view" not in str(func) and not func.is_view:
+                names.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    arguments = torch.randn(shape), [20] * (len(shape) - 2), [1] * (len(shape) - 2)
+    _power(*arguments)  # makes the constants
+    with Note():
+        _power(*arguments)
+    assert not any("index" in name or "scatter" in name for name in names)
+    assert len(names) <= 10
 
 
 @both_forms
