@@ -98,6 +98,9 @@ def _fuse(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     for group in optimizer.param_groups:
         if all(group.get(choice, False) is None for choice in ("fused", "foreach")):
             group["fused"] = True
+            for parameter in group["params"]:
+                if "step" in (state := optimizer.state.get(parameter, {})):  # Adagrad's, made for a loop on the host
+                    state["step"] = state["step"].to(parameter.device)
     return optimizer
 
 
