@@ -53,6 +53,7 @@ class ConvNorm(AveragingHolder):
         self.layer = check_layer(layer)
         self.affine: Any = _identity_filter(self.layer) if affine else None
         self.begin_average(momentum)
+        self.train(self.layer.training)
 
     def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         """Return the output, of the shape that the layer itself would return.

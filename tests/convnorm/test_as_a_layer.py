@@ -108,6 +108,12 @@ def test_part_of_a_state_dict_leaves_the_rest_alone() -> None:
     torch.testing.assert_close(dict(norm.state_dict()), dict(before), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_converting_keeps_the_mode(training: bool) -> None:
+    converted = convert(network().train(training), with_average)
+    assert all(module.training is training for module in converted.modules())
+
+
 def test_unconvert_gives_the_plain_network_back() -> None:
     plain, x = network().eval(), torch.randn(2, 3, 9, 8)
     converted = convert(copy.deepcopy(plain))
