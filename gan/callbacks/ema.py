@@ -6,25 +6,41 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from gan.module import GAN
+from gan.schedules import Schedule, extremes, value_at
 
 
 class EMA(Callback):
     """Keeps an exponential moving average of the generator's weights, from which samples are drawn.
 
     After each generator step the average moves towards the weights by the factor 1 - 2^(-n/h), where n is the size of
-    the generator's batch and h the half-life (the form of Karras et al., EDM, NeurIPS 2022). Buffers such as the
-    running statistics of batch norm are copied. Buffers of parametrizations, such as the singular vectors of spectral
-    norm, are not: the average has its own, which follow its own weights. The average is `generator_ema` of the module
-    and part of its checkpoints.
+    the generator's batch and h the half-life (Karras et al., StyleGAN2-ADA, NeurIPS 2020). Buffers such as the running
+    statistics of batch norm are copied. Buffers of parametrizations, such as the singular vectors of spectral norm, are
+    not: the average has its own, which follow its own weights. The average is `generator_ema` of the module and part of
+    its checkpoints.
 
     Args:
-        half_life_images: Number of generated images after which a weight's share in the average has halved.
+        half_life_images: Number of generated images after which a weight's share in the average has halved. A number,
+            or a schedule over the real images seen so far; where it is 0, the average equals the weights.
+        ramp_up: If given, h is at most this times the real images seen so far. A long average then forgets the first
+            weights early. StyleGAN2-ADA uses 0.05.
+
+    Raises:
+        ValueError: if an argument is out of its range.
     """
 
-    def __init__(self, half_life_images: float = 10_000.0) -> None:
-        if not half_life_images > 0:
+    def __init__(self, half_life_images: float | Schedule = 10_000.0, ramp_up: float | None = None) -> None:
+        least, most = extremes(half_life_images)
+        if not least >= 0 or not (most > 0 or isinstance(half_life_images, Schedule)):
             raise ValueError(f"EMA: half_life_images must be positive, got {half_life_images}")
+        if ramp_up is not None and not ramp_up > 0:
+            raise ValueError(f"EMA: ramp_up must be positive, got {ramp_up}")
         self.half_life_images = half_life_images
+        self.ramp_up = ramp_up
+
+    def half_life(self, seen: int) -> float:
+        """Return the half-life, in images, after `seen` real images."""
+        half_life = value_at(self.half_life_images, seen)
+        return half_life if self.ramp_up is None else min(half_life, self.ramp_up * seen)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Add the average to the module before a checkpoint is loaded."""
@@ -60,7 +76,8 @@ class EMA(Callback):
     def _update(self, module: GAN, trainer: Trainer) -> None:
         average = module.generator_ema
         assert average is not None
-        decay = 0.5 ** (module.generator_batch_size / self.half_life_images)
+        half_life = self.half_life(module.images_seen)
+        decay = 0.5 ** (module.generator_batch_size / half_life) if half_life > 0 else 0.0
         torch._foreach_lerp_(list(average.parameters()), list(module.generator.parameters()), 1 - decay)
         ours, theirs = dict(average.named_buffers()), dict(module.generator.named_buffers())
         if copied := [name for name in ours if "parametrizations." not in name]:
