@@ -8,6 +8,7 @@ from gan.callbacks.evaluation import Evaluation
 from gan.callbacks.interruption import Interruption
 from gan.callbacks.monitor import Monitor
 from gan.callbacks.operator_norms import OperatorNorms
+from gan.callbacks.overfitting import Overfitting
 from gan.callbacks.progress import Progress
 from gan.callbacks.progress_lines import ProgressLines
 from gan.callbacks.sample_grid import SampleGrid
@@ -22,6 +23,7 @@ __all__ = [
     "Interruption",
     "Monitor",
     "OperatorNorms",
+    "Overfitting",
     "Progress",
     "ProgressLines",
     "SampleGrid",

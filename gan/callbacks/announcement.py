@@ -8,6 +8,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from gan.callbacks.wording import duration, scores_in_words
+from gan.data import ImageData
 from gan.images import height_and_width
 from gan.runs.commands import command
 from gan.runs.folder import SAMPLES, checkpoints
@@ -35,7 +36,11 @@ class Announcement(Callback):
         self._trained = False
         self._steps, self._seconds = 0, 0.0
         _say(trainer, pl_module.introduction)
-        _say(trainer, _amount(trainer, pl_module))
+        images = len(pl_module.training_part(_data(trainer).source("train")))
+        passes = trainer.max_steps * _data(trainer).batch_size * pl_module.batches_per_step / images
+        _say(trainer, f"{_amount(trainer, pl_module)}: {passes:.3g} passes over {images:,}")
+        if advice := pl_module.advice(images, passes):
+            _say(trainer, advice)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the run's folder."""
@@ -92,14 +97,17 @@ def _next(run: Path, max_steps: int, over: bool, uses: Sequence[str]) -> list[st
 
 
 def _amount(trainer: Trainer, module: TrainingModule) -> str:
-    data: Any = trainer.datamodule  # type: ignore[attr-defined]
-    images, batch = len(module.training_part(data.source("train"))), int(data.batch_size)
-    passes = trainer.max_steps * batch * module.batches_per_step / images
+    data = _data(trainer)
     labels = f", labels {'used' if module.uses_labels else 'not used'}" if data.num_classes > 1 else ""
     updates = f"{module.batches_per_step} x " if module.batches_per_step > 1 else ""
     height, width = height_and_width(data.image_size)
-    size = f"{height}x{width}x{data.channels}"
-    return f"{trainer.max_steps:,} steps of {updates}{batch} images {size}{labels}: {passes:.3g} passes over {images:,}"
+    return f"{trainer.max_steps:,} steps of {updates}{data.batch_size} images {height}x{width}x{data.channels}{labels}"
+
+
+def _data(trainer: Trainer) -> ImageData:
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    assert isinstance(data, ImageData)
+    return data
 
 
 def _say(trainer: Trainer, text: str) -> None:

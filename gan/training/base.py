@@ -85,6 +85,10 @@ class TrainingModule(LightningModule, ABC):
         """Return what the module learns from of the split "train": all of it, unless a subclass holds some back."""
         return source
 
+    def advice(self, images: int, passes: float) -> str | None:
+        """Return what to consider before training in so many passes over so many images; None: nothing."""
+        return None
+
     @property
     def batch_size(self) -> int:
         """Images of one batch, all processes together."""
