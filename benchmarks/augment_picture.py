@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from gan.augment import Augment, DiffAugment, Pipe, Unchanged
 from gan.images import tile, to_uint8
-from gan.randomness import rng, uniform
+from gan.randomness import Stream, rng, uniform
 
 FILE = Path(__file__).parents[1] / "docs" / "augment.png"
 SIZE, COLUMNS = 64, 8
@@ -58,7 +58,7 @@ def main() -> None:
     images = crops()
     figure, axes = plt.subplots(len(KINDS), 1, figsize=(8, 8.2))
     for axis, (name, augment) in zip(axes, KINDS.items(), strict=True):
-        changed = augment(images, uniform(rng(0, 0), COLUMNS, augment.numbers))
+        changed = augment(images, uniform(rng(0, Stream.AUGMENT), COLUMNS, augment.numbers))
         axis.imshow(tile(to_uint8(changed.clamp(-1, 1)), COLUMNS).permute(1, 2, 0).numpy())
         axis.set_ylabel(name, rotation=0, ha="right", va="center")
         axis.set(xticks=[], yticks=[])
