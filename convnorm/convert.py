@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from convnorm.cache import PreconditionerCache
+from convnorm.fast.preconditioner_cache import PreconditionerCache
 from convnorm.layers import CONVOLUTIONS
 from convnorm.modules import ConvNorm
 

@@ -18,8 +18,9 @@ stride 1 however large the layer's stride, and the FFT goes over all outputs. In
 DFTs are products with constant matrices: the grids are small (4 to 40 for images of 32 pixels) and rarely powers of
 two, matrices need no complex numbers, and they yield only the outputs that are needed.
 
-- `dft` has the matrices of one axis, `gauss` those of `channel_products`; `cache` stores them.
+- `dft` has the matrices of one axis, `gauss` those of `channel_products`; `constants` stores them.
 - `transform` multiplies by them in the memory order that suits the device.
+- `preconditioner_cache` keeps V in evaluation, where weights rarely change.
 - `gradients` says when plain operations replace hand-written backward passes.
 - `costs` compares the forms. Only CPUs were measured (`benchmarks/convnorm.md`); other devices take the form that
   launches and moves least.

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from convnorm.fast.cache import cached
+from convnorm.fast.constants import cached
 from convnorm.fast.dft import Positions, dft, real_dft
 
 

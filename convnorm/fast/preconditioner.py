@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from convnorm.fast.cache import cached
+from convnorm.fast.constants import cached
 from convnorm.fast.dft import dft
 from convnorm.functional import inverse_root
 from convnorm.layers import check_kernels

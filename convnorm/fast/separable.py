@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from convnorm.fast.cache import cached
+from convnorm.fast.constants import cached
 from convnorm.fast.dft import Positions, half_dft, real_dft
 from convnorm.fast.gauss import alternating
 from convnorm.fast.gradients import constant_product

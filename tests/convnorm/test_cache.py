@@ -12,21 +12,21 @@ from test_modules import LAYERS, all_layers, image
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-import convnorm.cache
 from convnorm import ConvNorm, cache_preconditioners, convert
+from convnorm.fast import preconditioner_cache
 
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The grids for which a cache computed a preconditioner."""
     grids: list[tuple[int, ...]] = []
-    compute = convnorm.cache.preconditioner
+    compute = preconditioner_cache.preconditioner
 
     def note(kernels: Tensor, size: tuple[int, ...], dilation: tuple[int, ...]) -> Tensor:
         grids.append(tuple(size))
         return compute(kernels, size, dilation)
 
-    monkeypatch.setattr(convnorm.cache, "preconditioner", note)
+    monkeypatch.setattr(preconditioner_cache, "preconditioner", note)
     return grids
 
 

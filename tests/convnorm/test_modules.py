@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from convnorm import ConvNorm, conv_norm, convert
-from convnorm.average import _cosine
 from convnorm.functional import preconditioner
+from convnorm.modules.average import _cosine
 
 torch.manual_seed(0)  # a depthwise filter of bad luck has frequencies of almost no power
 LAYERS = {
@@ -59,7 +59,7 @@ def responses(layer: nn.Module, x: Tensor) -> Tensor:
 @all_layers
 @pytest.mark.usefixtures("algorithm")
 def test_without_preconditioning_it_is_the_layer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convnorm.average.preconditioner", lambda *args: torch.ones_like(preconditioner(*args)))
+    monkeypatch.setattr("convnorm.modules.average.preconditioner", lambda *args: torch.ones_like(preconditioner(*args)))
     x = image(LAYERS[name])
     torch.testing.assert_close(ConvNorm(LAYERS[name])(x), LAYERS[name](x))
 

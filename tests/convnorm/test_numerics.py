@@ -54,7 +54,7 @@ def test_gradient_in_the_weight_with_the_preconditioner_frozen(name: str, monkey
     def constant(weight: Tensor, size: tuple[int, ...], dilation: tuple[int, ...]) -> Tensor:
         return frozen.setdefault(tuple(size), preconditioner(weight, size, dilation))
 
-    monkeypatch.setattr("convnorm.average.preconditioner", constant)
+    monkeypatch.setattr("convnorm.modules.average.preconditioner", constant)
     x = image(norm.layer, batch=1).double()
 
     def of_weight(weight: Tensor) -> Tensor:

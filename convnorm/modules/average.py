@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convnorm.cache import PreconditionerCache
 from convnorm.fast.preconditioner import preconditioner
+from convnorm.fast.preconditioner_cache import PreconditionerCache
 from convnorm.functional import all_frequencies
-from convnorm.holder import ConvolutionHolder
+from convnorm.modules.holder import ConvolutionHolder
 
 
 class AveragingHolder(ConvolutionHolder):

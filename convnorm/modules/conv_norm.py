@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from convnorm.autocast import precision
-from convnorm.average import AveragingHolder
 from convnorm.fast.choice import convolve
 from convnorm.fast.depthwise import filter_channels
 from convnorm.grid import full_grid
-from convnorm.holder import identity_kernels, is_traced
 from convnorm.layers import Convolution, by_output_channel, check_layer, check_not_hooked, pad_image
 from convnorm.memory_format import like
+from convnorm.modules.average import AveragingHolder
+from convnorm.modules.holder import identity_kernels, is_traced
 
 FILTERS: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
