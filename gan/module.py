@@ -239,6 +239,21 @@ class GAN(GenerativeModule):
         loss = short_name(self.description["loss"]["class_path"])
         return f"training {parts[0]} against {parts[1]}, {loss} loss"
 
+    def check_share(self, images: int) -> None:
+        """Check that `micro_batches` divides them."""
+        if images % self.micro_batches:
+            raise ValueError(f"micro_batches must divide a process' {images} images, got {self.micro_batches}")
+
+    def check_own_images(self, images: Tensor, labels: Tensor) -> None:
+        """Check that images have the generator's shape, and labels its classes."""
+        shape = self.generator.channels, *height_and_width(self.generator.image_size)
+        if images.shape[1:] != shape:
+            raise ValueError(f"the networks are built for images {shape}, got {tuple(images.shape[1:])}")
+        classes = self.generator.num_classes
+        if self.conditional and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+            bounds = f"{int(labels.min())} to {int(labels.max())}"
+            raise ValueError(f"the networks are built for labels 0 to {classes - 1}, got {bounds}")
+
     def advice(self, images: int, passes: float) -> str | None:
         """Recommend augmentation where the discriminator can learn the images by heart."""
         if images >= FEW_IMAGES or passes <= MANY_PASSES or self.augment.numbers:
@@ -269,9 +284,6 @@ class GAN(GenerativeModule):
     def on_fit_start(self) -> None:
         """Check the configuration, and compile the networks if asked to."""
         super().on_fit_start()
-        local = self.batch_size // self.trainer.world_size
-        if local % self.micro_batches:
-            raise ValueError(f"micro_batches must divide a process' {local} images, got {self.micro_batches}")
         if self.compiled:
             compile_network(self.generator)
             if not self.penalties.differentiates_gradient:

@@ -36,9 +36,12 @@ class Announcement(Callback):
         self._trained = False
         self._steps, self._seconds = 0, 0.0
         _say(trainer, pl_module.introduction)
-        images = len(pl_module.training_part(_data(trainer).source("train")))
-        passes = trainer.max_steps * _data(trainer).batch_size * pl_module.batches_per_step / images
-        _say(trainer, f"{_amount(trainer, pl_module)}: {passes:.3g} passes over {images:,}")
+        if (data := pl_module.image_data) is None:
+            _say(trainer, f"{trainer.max_steps:,} steps on data that are no ImageData")
+            return
+        images = len(pl_module.training_part(data.source("train")))
+        passes = trainer.max_steps * data.batch_size * pl_module.batches_per_step / images
+        _say(trainer, f"{_amount(trainer, pl_module, data)}: {passes:.3g} passes over {images:,}")
         if advice := pl_module.advice(images, passes):
             _say(trainer, advice)
 
@@ -96,18 +99,11 @@ def _next(run: Path, max_steps: int, over: bool, uses: Sequence[str]) -> list[st
     return ["next:", *lines]
 
 
-def _amount(trainer: Trainer, module: TrainingModule) -> str:
-    data = _data(trainer)
+def _amount(trainer: Trainer, module: TrainingModule, data: ImageData) -> str:
     labels = f", labels {'used' if module.uses_labels else 'not used'}" if data.num_classes > 1 else ""
     updates = f"{module.batches_per_step} x " if module.batches_per_step > 1 else ""
     height, width = height_and_width(data.image_size)
     return f"{trainer.max_steps:,} steps of {updates}{data.batch_size} images {height}x{width}x{data.channels}{labels}"
-
-
-def _data(trainer: Trainer) -> ImageData:
-    data = trainer.datamodule  # type: ignore[attr-defined]
-    assert isinstance(data, ImageData)
-    return data
 
 
 def _say(trainer: Trainer, text: str) -> None:

@@ -121,8 +121,9 @@ def _judge(module: GAN, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def _data(trainer: Trainer) -> ImageData:
-    data = trainer.datamodule  # type: ignore[attr-defined]
-    assert isinstance(data, ImageData)
+    data = getattr(trainer, "datamodule", None)
+    if not isinstance(data, ImageData):
+        raise ValueError(f"Overfitting needs an ImageData to look at, got {type(data).__name__}")
     return data
 
 

@@ -17,6 +17,7 @@ from gan.runs.logger import ProtocolFields, RunLogger
 from gan.training.health import Health
 from gan.training.limits import check_limits, check_processes, limit_by_steps_alone
 from gan.training.optimizers import LinearDecay, Optimizer, Saved, check_states, make_optimizer, settings_of
+from gan.training.real_images import check_batch
 from gan.transfer import send
 
 
@@ -48,6 +49,7 @@ class TrainingModule(LightningModule, ABC):
         self.decay = decay
         self.health = Health()
         self.published_at: dict[str, int] = {}
+        self._own_batch_size: int | None = None
         self._loaded_step = 0
         self._loaded_kinds: list[str] | None = None
         self._loaded_states: list[Saved] = []
@@ -81,6 +83,20 @@ class TrainingModule(LightningModule, ABC):
     def facts(self) -> dict[str, Any]:
         """Return, as plain data, how the networks were built."""
 
+    def check_share(self, images: int) -> None:
+        """Check the number of images of one batch that this process has.
+
+        Raises:
+            ValueError: if the configuration cannot divide them.
+        """
+
+    def check_own_images(self, images: Tensor, labels: Tensor) -> None:
+        """Check the first batch of a data loader that is no `ImageData`.
+
+        Raises:
+            ValueError: if the networks do not take such images or labels.
+        """
+
     def training_part(self, source: Source) -> Source:
         """Return what the module learns from of the split "train": all of it, unless a subclass holds some back."""
         return source
@@ -91,10 +107,22 @@ class TrainingModule(LightningModule, ABC):
 
     @property
     def batch_size(self) -> int:
-        """Images of one batch, all processes together."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(data, ImageData)
-        return data.batch_size
+        """Images of one batch, all processes together. A data loader of one's own tells with its first batch.
+
+        Raises:
+            ValueError: before that.
+        """
+        if (data := self.image_data) is not None:
+            return data.batch_size
+        if self._own_batch_size is None:
+            raise ValueError("the size of a batch is not known before the first one, with data that are no ImageData")
+        return self._own_batch_size
+
+    @property
+    def image_data(self) -> ImageData | None:
+        """The data of the training; None if they come from a data loader of one's own."""
+        data = getattr(self.trainer, "datamodule", None)
+        return data if isinstance(data, ImageData) else None
 
     @property
     def weights_dtype(self) -> torch.dtype:
@@ -163,6 +191,8 @@ class TrainingModule(LightningModule, ABC):
         if self.decay is not None:
             self.decay.check_horizon(self.trainer.max_steps)
         self._check_loaded_optimizers()
+        if self.image_data is not None:
+            self.check_share(self.batch_size // self.trainer.world_size)
         if self._loaded_step >= self.trainer.max_steps:
             steps = f"generator step {self._loaded_step} of trainer.max_steps {self.trainer.max_steps}"
             self.trainer.print(f"nothing to train: the run is at {steps} already")
@@ -182,6 +212,26 @@ class TrainingModule(LightningModule, ABC):
                 logger.cut_once()
         for group, settings in self._groups_and_settings():
             group.update(settings)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Check what the data loader yields.
+
+        Raises:
+            ValueError: if it is not what `training_step` takes.
+        """
+        images, batches = check_batch(batch), self.batches_per_step
+        if self.image_data is not None:
+            return
+        if images % batches:
+            raise ValueError(f"a training step takes {batches} equal batches, got {images} images")
+        total = images // batches * self.trainer.world_size
+        if self._own_batch_size is None:
+            self.check_own_images(*batch)
+            self.check_share(images // batches)
+            self._own_batch_size = total
+        if total != self._own_batch_size:
+            sizes = f"{self._own_batch_size}, now {total}"
+            raise ValueError(f"every batch must have as many images as the first: {sizes} (drop_last=True?)")
 
     def on_fit_end(self) -> None:
         """Restore the trainer's own limits."""
