@@ -57,6 +57,9 @@ class GAN(GenerativeModule):
             so that batches that do not fit into memory can be used. Noise, data and result are those of 1, except for
             norms that depend on the batch or count passes: batch norm uses the statistics of each part, spectral norm
             makes a power iteration per part.
+        generator_clip: Largest norm of the generator's gradient, over all its weights together: a longer one is scaled
+            to this length in every update. None: gradients stay as they are. Not with the precision 16-mixed.
+        discriminator_clip: The same for the discriminator.
         channels_last: Keep weights and images in the channels-last memory format, which is faster for convolutions.
         compile: Compile the networks with `torch.compile` for the training step. Meant for GPUs; CPUs gain nothing.
             The first step then takes half a minute or more. With a gradient penalty the discriminator and the
@@ -84,6 +87,8 @@ class GAN(GenerativeModule):
         joint_pass: bool = True,
         generator_batch_ratio: int = 1,
         micro_batches: int = 1,
+        generator_clip: float | None = None,
+        discriminator_clip: float | None = None,
         channels_last: bool = False,
         compile: bool = False,
         seed: int = 0,
@@ -107,6 +112,7 @@ class GAN(GenerativeModule):
         self.joint_pass = joint_pass and not uses_batch_statistics(self.discriminator)
         self.generator_batch_ratio = generator_batch_ratio
         self.micro_batches = micro_batches
+        self.clips = _clips(generator=generator_clip, discriminator=discriminator_clip)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.compiled = compile
         self.to(memory_format=self.memory_format)
@@ -185,6 +191,8 @@ class GAN(GenerativeModule):
         parameters = getattr(self, network).parameters()
         averaged = average_gradients(parameters, torch.cat([values, torch.stack([*total.values()])]))
         self.health.add_loss(network, averaged[: len(values)])
+        if network in self.clips:  # after the average over processes: the gradient of the whole batch
+            self.clip_gradients(self.optimizer_of(network).optimizer, self.clips[network], "norm")
         return dict(zip(total, averaged[len(values) :], strict=True))
 
     def _with_weight_penalty(self, network: str, total: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -284,9 +292,20 @@ class GAN(GenerativeModule):
     def on_fit_start(self) -> None:
         """Check the configuration, and compile the networks if asked to."""
         super().on_fit_start()
+        if self.clips and self.trainer.precision == "16-mixed":
+            raise ValueError("generator_clip and discriminator_clip need another precision than 16-mixed: bf16-mixed")
         if self.compiled:
             compile_network(self.generator)
             if not self.penalties.differentiates_gradient:
                 compile_network(self.discriminator)
                 if self.augment.numbers:
                     compile_network(self.augment)
+
+
+def _clips(**given: float | None) -> dict[str, float]:
+    """Return the largest norm of the gradients of each network that has one."""
+    clips = {network: clip for network, clip in given.items() if clip is not None}
+    for network, clip in clips.items():
+        if not clip > 0:
+            raise ValueError(f"{network}_clip must be greater than 0, got {clip}")
+    return clips

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
-from pytorch_lightning import LightningModule
+from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
@@ -15,6 +15,7 @@ from gan.randomness import check_seed
 from gan.runs.description import changes
 from gan.runs.logger import ProtocolFields, RunLogger
 from gan.training.health import Health
+from gan.training.lightning_options import check_early_stopping, check_lightning_options, check_monitors
 from gan.training.limits import check_limits, check_processes, limit_by_steps_alone
 from gan.training.optimizers import LinearDecay, Optimizer, Saved, check_states, make_optimizer, settings_of
 from gan.training.real_images import check_batch
@@ -49,6 +50,7 @@ class TrainingModule(LightningModule, ABC):
         self.decay = decay
         self.health = Health()
         self.published_at: dict[str, int] = {}
+        self._scored = self._monitored = False  # whether scores, and other values, were published
         self._own_batch_size: int | None = None
         self._loaded_step = 0
         self._loaded_kinds: list[str] | None = None
@@ -161,12 +163,23 @@ class TrainingModule(LightningModule, ABC):
                 logger.log_metrics(values, self.trainer.global_step)
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
         self.published_at.update(dict.fromkeys(values, self.trainer.global_step))
+        if self.trainer.training:
+            self._scored, self._monitored = self._scored or bool(protocol), self._monitored or not protocol
+            if self._scored and self._monitored:  # by now all values are known
+                check_monitors(self.trainer, self.trainer.callback_metrics)
+            check_early_stopping(self.trainer, values)
 
     # Lightning's hooks
 
     def setup(self, stage: str) -> None:
         """Convert to the trainer's data type before a checkpoint is loaded; Lightning does so too late."""
         self.trainer.precision_plugin.convert_module(self)
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Check the trainer's options, before Lightning refuses some with other advice; add no callback."""
+        if self.trainer.training:
+            check_lightning_options(self.trainer)
+        return []
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Make one optimizer for each network in training."""
