@@ -1,7 +1,7 @@
 """Denoises a photograph with Deep Decoder, a network that has seen no other image (Heckel and Hand, ICLR 2019).
 
-    python examples/deep_decoder.py
-    python examples/deep_decoder.py --norm conv --noise 40 --image china.jpg
+    python -m examples.deep_decoder
+    python -m examples.deep_decoder --norm conv --noise 40 --image china.jpg
 
 The network starts from a fixed random volume and is fitted to the noisy image alone. It has fewer parameters than the
 image has numbers and can follow the image, but hardly the noise. The norm between its layers is exchanged:
@@ -82,12 +82,14 @@ def fit(
 def compare(norms: list[str], options: argparse.Namespace) -> dict[str, Tensor]:
     """Fit a network for each norm, print the table, and return the images by title."""
     clean = photograph(options.image)
-    noisy = with_noise(clean, options.noise, options.seed)
+    noisy = with_noise(clean, options.noise, options.seed).to(options.device)
+    clean = clean.to(options.device)
     images = {"clean": clean, f"noisy: {psnr(noisy, clean):.2f} dB": noisy}
     rows = []
     for norm in norms:
         print(f"norm: {norm}", flush=True)
         network, volume = decoder(norm, options.width, options.seed)
+        network, volume = network.to(options.device), volume.to(options.device)
         count, start = sum(parameter.numel() for parameter in network.parameters()), time.perf_counter()
         output, curve = fit(network, volume, noisy, clean, options.iterations)
         seconds = time.perf_counter() - start
@@ -108,7 +110,7 @@ def draw(images: dict[str, Tensor], path: Path) -> None:
 
     figure, axes = plt.subplots(1, len(images), figsize=(2.6 * len(images), 2.9), layout="constrained")
     for axis, (title, image) in zip(axes, images.items(), strict=True):
-        axis.imshow(image[0].permute(1, 2, 0).numpy(), interpolation="nearest")
+        axis.imshow(image[0].detach().cpu().permute(1, 2, 0).numpy(), interpolation="nearest")
         axis.set_title(title, fontsize=9)
         axis.axis("off")
     figure.savefig(path, dpi=110)
@@ -124,6 +126,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64, help="k, the channels of every layer")
     parser.add_argument("--iterations", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda: seconds instead of an hour")
     parser.add_argument("--output", type=Path, default=Path("."), help="folder of deep_decoder.png and the curves")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
