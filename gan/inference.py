@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -89,12 +89,31 @@ class GenerativeModule(TrainingModule):
 
     @torch.no_grad()
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Map latent vectors (N, latent_dim) and labels (N,) to images (N, C, H, W) in [-1, 1], in evaluation mode."""
+        """Map latent vectors (N, latent_dim) and labels (N,) to images (N, C, H, W) in [-1, 1], in evaluation mode.
+
+        Raises:
+            ValueError: if the generator is conditional and there are no labels.
+        """
+        if self.conditional and labels is None:
+            raise ValueError("the generator is conditional: generate() needs labels (N,), sample() draws them")
         with evaluating(self.sampler) as sampler:
             images: Tensor = sampler.forward(  # not the compiled form, which is for the training's batches
                 z.to(self.device, self.weights_dtype), None if labels is None else labels.to(self.device)
             )
         return images
+
+    @classmethod
+    def load_from_checkpoint(cls, *args: object, **kwargs: object) -> NoReturn:
+        """Do not use: a checkpoint says how its networks are built, and `gan.load` reads that."""
+        raise TypeError(f"{cls.__name__}.load_from_checkpoint cannot build the networks: use gan.load(path)")
+
+    def to_onnx(self, *args: object, **kwargs: object) -> NoReturn:
+        """Do not use: a GAN is two networks."""
+        raise TypeError("a GAN is two networks: `gan export RUN --to onnx` or torch.onnx.export exports one")
+
+    def to_torchscript(self, *args: object, **kwargs: object) -> NoReturn:
+        """Do not use: a GAN is two networks."""
+        raise TypeError("a GAN is two networks: `gan export RUN` or torch.export.export exports one")
 
     def sample(
         self,

@@ -32,7 +32,7 @@ def run(cli: type[TrainingCLI], arguments: Sequence[str]) -> None:
     _silence_lightning()
     threading.excepthook = _leave_the_disk_to_the_training
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # in one line too
-    with mistakes_in_one_line(one_line, explained, (*MISTAKES, MisconfigurationException)):
+    with mistakes_in_one_line(one_line, explained, (*MISTAKES, MisconfigurationException, ModuleNotFoundError)):
         cli(with_configurations(arguments))
 
 

@@ -1,5 +1,6 @@
 """Scores of a set of images against reference images, from one pass of the feature network over each."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -60,10 +61,18 @@ class Evaluator:
 
         Raises:
             FileNotFoundError: The network's weights are missing.
-            ValueError: The network does not return features and logits.
+            ValueError: The network takes no uint8 images, or does not return features and logits.
         """
         pixels = torch.arange(channels * height * width).remainder(251).to(torch.uint8)
-        self._example_features = self.extract(pixels.view(1, channels, height, width))
+        try:
+            self._example_features = self.extract(pixels.view(1, channels, height, width))
+        except RuntimeError as error:
+            if not re.search("unsigned char|Byte|uint8", str(error)):
+                raise
+            raise ValueError(
+                f"the feature network {self.name} must take uint8 images (N, C, H, W) in [0, 255] "
+                f"and scale them itself; it raised: {error}"
+            ) from error
         self._behavior = _summary(self._example_features)
         self._weights_hash = weights_hash_of(self.network)
 
