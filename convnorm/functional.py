@@ -52,8 +52,13 @@ def inverse_root(power: Tensor, kernels: Tensor) -> Tensor:
     energy = torch.linalg.vector_norm(kernels.detach().double().flatten(1), dim=1).square()
     energy = energy.view(-1, *[1] * (power.dim() - 1))
     dtype = torch.float64 if kernels.dtype == torch.float64 else torch.float32
-    least = max((HEADROOM / torch.finfo(dtype).max) ** 2, torch.finfo(torch.float64).tiny)
-    return torch.where(energy > 0, power.maximum(EPS * energy).clamp_min(least), 1.0).rsqrt().to(dtype)
+    bounded = power.maximum(EPS * energy).clamp_min(least_power(dtype))
+    return torch.where(energy > 0, bounded, 1.0).rsqrt().to(dtype)
+
+
+def least_power(dtype: torch.dtype) -> float:
+    """Return the smallest power whose V is far enough from overflow in `dtype`."""
+    return max((HEADROOM / torch.finfo(dtype).max) ** 2, torch.finfo(torch.float64).tiny)
 
 
 def preconditioner(kernels: Tensor, size: Sequence[int], dilation: Sequence[int] | None = None) -> Tensor:

@@ -33,12 +33,13 @@ def test_convnorm_imports_torch_alone(path):
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
     }
-    assert modules - set(sys.stdlib_module_names) <= {"torch", "convnorm"}
+    when_needed = {"triton"} if path.parent.name == "gpu" else set()
+    assert modules - set(sys.stdlib_module_names) <= {"torch", "convnorm"} | when_needed
 
 
 def test_to_import_convnorm_takes_no_compiler():
     """It would take as long as torch itself."""
-    asked = "import sys, convnorm; print('torch._dynamo' in sys.modules)"
+    asked = "import sys, convnorm; print(any(name in sys.modules for name in ('torch._dynamo', 'triton')))"
     found = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout == "False\n"
 

@@ -15,6 +15,7 @@ from convnorm.fast.channel_products import all_at_once
 from convnorm.fast.costs import Sizes, costs
 from convnorm.fast.dft import positions
 from convnorm.fast.gauss import matrices
+from convnorm.fast.gpu.availability import offered
 from convnorm.fast.separable import basis
 from convnorm.grid import Grid
 from convnorm.layers import CONVOLVE, CONVOLVE_TRANSPOSED, Convolution, by_output_channel, zero_padding
@@ -43,15 +44,20 @@ def convolve(layer: Convolution, x: Tensor, kernels: Tensor, v: Tensor, grid: Gr
     """
     if math.prod(layer.kernel_size) == 1:
         return _pointwise(layer, x, kernels * v.flatten(1)[:, 0].view(-1, *[1] * (kernels.dim() - 1)), grid)
-    # Move the scale of V into the kernels, so that neither overflows nor vanishes in half precision.
-    level = v.flatten(1).mean(1).view(-1, *[1] * (v.dim() - 1))
-    v, kernels = v / level, kernels.to(v.dtype) * level.unsqueeze(1)
     cost = _costs(layer, x, grid)
     algorithm, *others = cost
     for other in others:  # compilers refuse `min` with symbolic sizes
         if cost[other] < cost[algorithm]:
             algorithm = other
+    if algorithm is not _triton:  # which multiplies the two in float32
+        v, kernels = _of_one_scale(v, kernels)
     return like(in_autocast_precision(x, lambda x: algorithm(layer, x, kernels, v, grid)), x, kernels)
+
+
+def _of_one_scale(v: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:
+    """Move the scale of V into the kernels, so that neither overflows nor vanishes in half precision."""
+    level = v.flatten(1).mean(1).view(-1, *[1] * (v.dim() - 1))
+    return v / level, kernels.to(v.dtype) * level.unsqueeze(1)
 
 
 def _costs(layer: Convolution, x: Tensor, grid: Grid) -> dict[Algorithm, float]:
@@ -64,7 +70,12 @@ def _costs(layer: Convolution, x: Tensor, grid: Grid) -> dict[Algorithm, float]:
     batch = COMPILED_BATCH if torch.compiler.is_compiling() else len(x)
     width = len(positions(layer, grid).pixels[1])
     sizes = Sizes(batch, inputs, outputs, math.prod(layer.kernel_size), cells, width, len(grid.crop[1]))
-    return dict(zip((_plain, _channel_products, _separable), costs(x.device.type, sizes), strict=True))
+    found: dict[Algorithm, float] = dict(
+        zip((_plain, _channel_products, _separable, _triton), costs(x.device.type, sizes), strict=True)
+    )
+    if not offered(x, grid.size):
+        del found[_triton]
+    return found
 
 
 def _plain(layer: Convolution, x: Tensor, kernels: Tensor, v: Tensor, grid: Grid) -> Tensor:
@@ -77,6 +88,12 @@ def _channel_products(layer: Convolution, x: Tensor, kernels: Tensor, v: Tensor,
 
 def _separable(layer: Convolution, x: Tensor, kernels: Tensor, v: Tensor, grid: Grid) -> Tensor:
     return separable.convolve(x, kernels, v, basis(tuple(positions(layer, grid)), x.dtype, x.device))
+
+
+def _triton(layer: Convolution, x: Tensor, kernels: Tensor, v: Tensor, grid: Grid) -> Tensor:
+    from convnorm.fast.gpu import points  # which imports Triton
+
+    return points.convolve(x, kernels.float(), v, positions(layer, grid))
 
 
 def _pointwise(layer: Convolution, x: Tensor, kernels: Tensor, grid: Grid) -> Tensor:

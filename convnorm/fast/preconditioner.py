@@ -13,6 +13,7 @@ from torch import Tensor
 
 from convnorm.fast.constants import cached
 from convnorm.fast.dft import dft
+from convnorm.fast.gpu.availability import offered
 from convnorm.functional import inverse_root
 from convnorm.layers import check_kernels
 
@@ -22,6 +23,10 @@ def preconditioner(kernels: Tensor, size: Sequence[int], dilation: Sequence[int]
     dilation = [1] * len(size) if dilation is None else dilation
     check_kernels(kernels, size, dilation)
     flat = math.prod(kernels.shape[2:]) == 1
+    if len(size) == 2 and not flat and offered(kernels, size):
+        from convnorm.fast.gpu import launch  # which imports Triton
+
+        return launch.preconditioner(kernels.detach(), tuple(size), tuple(dilation))
     v = inverse_root(_power(kernels, [1] * len(size) if flat else size, dilation), kernels)
     return v.expand(-1, size[0] // 2 + 1, *size[1:])
 
