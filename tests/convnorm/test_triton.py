@@ -55,7 +55,7 @@ GRIDS = [
     ((6, 6), (range(4), range(4))),
     ((11, 9), (range(1, 9, 2), range(9))),
     ((9, 12), (range(2, 8, 2), range(1, 11, 3))),
-    ((35, 34), (range(3, 35, 2), range(1, 33))),
+    pytest.param((35, 34), (range(3, 35, 2), range(1, 33)), marks=pytest.mark.slow),
     pytest.param((67, 67), (range(3, 67), range(3, 67)), marks=pytest.mark.slow),
 ]
 
@@ -178,7 +178,7 @@ def blur(weight: Tensor) -> Tensor:
 @pytest.mark.parametrize("blurred", [False, True])
 def test_outputs_and_gradients(kernels, name: str, precision: str, dtype, blurred: bool, monkeypatch) -> None:
     layer, size = LAYERS[name]
-    if name != "k3":
+    if name != "k3" or dtype == torch.float32 or blurred:
         monkeypatch.setattr(kernels.launch, "multiply", multiply)
     grid, weight = full_grid(layer, size), by_output_channel(layer, layer.weight.detach())
     weight = blur(weight) if blurred else weight.clone()

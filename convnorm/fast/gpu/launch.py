@@ -124,14 +124,14 @@ def multiply(
 
 
 def kernels_to_points(kernels: Tensor, v: Tensor, size: Size, taps: Positions, dtype: torch.dtype) -> Tensor:
-    """Return the preconditioned transfer matrices, (P, 2, O, I), of kernels (O, I, k, k) and V (O, F, N_2)."""
+    """Return the preconditioned transfer matrices, (P, 2, O, I), of kernels (O, I, k, k). V is contiguous."""
     outputs, inputs, *kernel = kernels.shape
     waves = matrices.waves(size, taps, kernels.device)
     points = v[0].numel()
     y = kernels.new_empty(points, 2, outputs, inputs, dtype=dtype)
     (rows, pairs), warps, stages = tile("kernels_to_points", inputs)
     products.kernels_to_points[cdiv(outputs * inputs, pairs), cdiv(2 * points, rows)](
-        kernels, waves, v.contiguous(), y, outputs, inputs, points, kernel[0] * kernel[1], kernel[1], waves.shape[1],
+        kernels, waves, v, y, outputs, inputs, points, kernel[0] * kernel[1], kernel[1], waves.shape[1],
         *kernels.stride(), BR=rows, BN=pairs, **_options("ieee", warps, stages),
     )  # fmt: skip
     return y

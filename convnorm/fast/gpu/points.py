@@ -30,6 +30,7 @@ def convolve(x: Tensor, kernels: Tensor, v: Tensor, at: Positions, precision: st
 class _Convolve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernels: Tensor, v: Tensor, at: Positions, precision: str) -> Tensor:
+        v = v.contiguous()
         with torch.cuda.device_of(x):  # Triton launches on the current device
             image = launch.to_points(x, at.size, at.pixels, precision)
             transfer = launch.kernels_to_points(kernels, v, at.size, at.taps, x.dtype)
