@@ -12,6 +12,7 @@ from convnorm.fast.gpu.tuning import tile
 from convnorm.functional import EPS, least_power
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+EXACT = "ieee"  # precision of the kernels' transforms: V amplifies what is rounded before it
 LEAST_PROGRAMS = 256  # of the kernels' gradients: about two for each multiprocessor of an H100
 BOTH_UP_TO = 400  # a grid of at most this many positions takes one matrix for both axes: faster on an H100
 
@@ -132,7 +133,7 @@ def kernels_to_points(kernels: Tensor, v: Tensor, size: Size, taps: Positions, d
     (rows, pairs), warps, stages = tile("kernels_to_points", inputs)
     products.kernels_to_points[cdiv(outputs * inputs, pairs), cdiv(2 * points, rows)](
         kernels, waves, v, y, outputs, inputs, points, kernel[0] * kernel[1], kernel[1], waves.shape[1],
-        *kernels.stride(), BR=rows, BN=pairs, **_options("ieee", warps, stages),
+        *kernels.stride(), BR=rows, BN=pairs, **_options(EXACT, warps, stages),
     )  # fmt: skip
     return y
 
@@ -166,7 +167,8 @@ def preconditioner(kernels: Tensor, size: Size, dilation: Size) -> Tensor:
     channels = min(channels, power_of_two(inputs))
     spectrum.spectrum[outputs, cdiv(v[0].numel(), points)](
         kernels, waves, v, inputs, v[0].numel(), kernel[0] * kernel[1], kernel[1], waves.shape[1],
-        EPS, least_power(torch.float32), *kernels.stride(), BP=points, BI=channels, num_warps=warps, num_stages=stages,
+        EPS, least_power(torch.float32), *kernels.stride(),
+        BP=points, BI=channels, PRECISION=EXACT, num_warps=warps, num_stages=stages,
     )  # fmt: skip
     return v
 

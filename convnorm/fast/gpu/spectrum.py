@@ -9,7 +9,7 @@ from triton.language.standard import _sum_combine as add  # which the interprete
 @triton.jit
 def spectrum(
     kernels, waves, v, IN, P, TAPS, TAPS_WIDE, PADDED, EPS, LEAST, k_out, k_in, k_first, k_second,
-    BP: tl.constexpr, BI: tl.constexpr,
+    BP: tl.constexpr, BI: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Compute V, (O, P), at BP points of one output channel.
 
@@ -30,8 +30,8 @@ def spectrum(
             taps = tl.load(at, mask=(tap[:, None] < TAPS) & (channel[None, :] < IN), other=0.0).to(tl.float32)
             at = waves + 2 * point[:, None] * PADDED + tap[None, :]
             known = point[:, None] < P
-            re = tl.dot(tl.load(at, mask=known, other=0.0), taps, re, input_precision="ieee")
-            im = tl.dot(tl.load(at + PADDED, mask=known, other=0.0), taps, im, input_precision="ieee")
+            re = tl.dot(tl.load(at, mask=known, other=0.0), taps, re, input_precision=PRECISION)
+            im = tl.dot(tl.load(at + PADDED, mask=known, other=0.0), taps, im, input_precision=PRECISION)
             exact = taps.to(tl.float64)
             energy += exact * exact
         real, imaginary = re.to(tl.float64), im.to(tl.float64)
