@@ -1,9 +1,10 @@
 """The adversarial training step."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from gan.augment import Augment, Unchanged
@@ -18,6 +19,7 @@ from gan.randomness import Stream, seed_torch
 from gan.runs.description import norms_in_words, short_name
 from gan.training.batch import Batch, Draws, DrawSizes
 from gan.training.compilation import compile_network
+from gan.training.cuda_graphs import UpdateGraphs, reason_against
 from gan.training.objective import Losses, Objective, uses_batch_statistics
 from gan.training.optimizers import Annealing, LinearDecay, Optimizer, adam
 
@@ -65,6 +67,10 @@ class GAN(GenerativeModule):
             The first step then takes half a minute or more. With a gradient penalty the discriminator and the
             augmentation are not compiled, since compiled gradients cannot be differentiated. Networks that cannot be
             compiled run as they are, with a warning.
+        cuda_graphs: Record each kind of update once as a CUDA graph and replay it: a step then no longer waits for a
+            host that launches its kernels one by one. Losses, penalties, norms and augmentations must keep what changes
+            in tensors, as all of this package do. The first updates run without; where a recording is impossible, as
+            with several processes, all do, with a warning.
         seed: Seed of noise, labels and data order. The command line sets it from `seed_everything`.
     """
 
@@ -91,6 +97,7 @@ class GAN(GenerativeModule):
         discriminator_clip: float | None = None,
         channels_last: bool = False,
         compile: bool = False,
+        cuda_graphs: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(generator, discriminator, loss, generator_norms, discriminator_norms, seed, decay)
@@ -115,6 +122,8 @@ class GAN(GenerativeModule):
         self.clips = _clips(generator=generator_clip, discriminator=discriminator_clip)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.compiled = compile
+        self.cuda_graphs = cuda_graphs
+        self._graphs: UpdateGraphs | None = None
         self.to(memory_format=self.memory_format)
 
     # The step
@@ -154,13 +163,15 @@ class GAN(GenerativeModule):
             for optimizer in self.trainer.optimizers:
                 self.annealing.apply(optimizer, self.images_seen)
         self.augment.begin(self.images_seen)
+        self.penalties.begin(self.images_seen)
 
     def _update_discriminator(self, update: int, batch: Batch) -> dict[str, Tensor]:
         optimizer = self.optimizer_of("discriminator")
         index = self.trainer.global_step * self.discriminator_steps + update
         with self.toggled_optimizer(optimizer):
             losses = partial(self.objective.for_discriminator, number=index, seen=self.images_seen)
-            reported = self._compute_gradients("discriminator", losses, batch)
+            phase = self.penalties.phase(index, self.images_seen)
+            reported = self._compute_gradients("discriminator", phase, losses, batch)
             # LightningOptimizer.step() would count this update in `trainer.global_step`.
             self.trainer.strategy.optimizer_step(optimizer.optimizer, lambda: None)
             self.health.add_weights("discriminator", self.discriminator)
@@ -171,13 +182,35 @@ class GAN(GenerativeModule):
     def _update_generator(self, batch: Batch) -> dict[str, Tensor]:
         optimizer = self.optimizer_of("generator")
         with self.toggled_optimizer(optimizer):
-            reported = self._compute_gradients("generator", self.objective.for_generator, batch)
+            reported = self._compute_gradients("generator", None, self.objective.for_generator, batch)
             optimizer.step()
             self.health.add_weights("generator", self.generator)
         return reported
 
-    def _compute_gradients(self, network: str, losses: Callable[[Batch], Losses], batch: Batch) -> dict[str, Tensor]:
-        """Compute the gradients of a network, one micro-batch at a time. Return the means of what `losses` reports."""
+    def _compute_gradients(
+        self, network: str, phase: Hashable, losses: Callable[[Batch], Losses], batch: Batch
+    ) -> dict[str, Tensor]:
+        """Compute the gradients of a network, averaged over the processes. Return the means of what `losses` reports.
+
+        Updates of the same phase make the same computation.
+        """
+        compute = partial(self._compute_own_gradients, network, losses)
+        parameters = list(getattr(self, network).parameters())
+        if self._graphs is None:
+            total = compute(batch)
+        else:
+            total = self._graphs.compute(network, phase, compute, batch, parameters)
+        values = self.health.values_to_average(total.pop("objective"))
+        averaged = average_gradients(parameters, torch.cat([values, torch.stack([*total.values()])]))
+        self.health.add_loss(network, averaged[: len(values)])
+        if network in self.clips:  # after the average over processes: the gradient of the whole batch
+            self.clip_gradients(self.optimizer_of(network).optimizer, self.clips[network], "norm")
+        return dict(zip(total, averaged[len(values) :], strict=True))
+
+    def _compute_own_gradients(
+        self, network: str, losses: Callable[[Batch], Losses], batch: Batch
+    ) -> dict[str, Tensor]:
+        """Compute the gradients of this process' images, one micro-batch at a time, and the means of the reports."""
         self.optimizer_of(network).zero_grad()
         total: dict[str, Tensor] = {}
         for part in batch.split(self.micro_batches):
@@ -185,15 +218,7 @@ class GAN(GenerativeModule):
             self.manual_backward(loss / self.micro_batches)
             reported["objective"] = loss.detach()
             total = {name: value / self.micro_batches + total.get(name, 0) for name, value in reported.items()}
-        if network in self.weight_penalties:
-            total = self._with_weight_penalty(network, total)
-        values = self.health.values_to_average(total.pop("objective"))
-        parameters = getattr(self, network).parameters()
-        averaged = average_gradients(parameters, torch.cat([values, torch.stack([*total.values()])]))
-        self.health.add_loss(network, averaged[: len(values)])
-        if network in self.clips:  # after the average over processes: the gradient of the whole batch
-            self.clip_gradients(self.optimizer_of(network).optimizer, self.clips[network], "norm")
-        return dict(zip(total, averaged[len(values) :], strict=True))
+        return self._with_weight_penalty(network, total) if network in self.weight_penalties else total
 
     def _with_weight_penalty(self, network: str, total: dict[str, Tensor]) -> dict[str, Tensor]:
         """Add the gradients of the penalty on a network's weights, and report it."""
@@ -300,6 +325,19 @@ class GAN(GenerativeModule):
                 compile_network(self.discriminator)
                 if self.augment.numbers:
                     compile_network(self.augment)
+        if self.cuda_graphs:
+            self._begin_graphs()
+
+    def _begin_graphs(self) -> None:
+        if reason := reason_against(self.device, self.trainer.world_size):
+            rank_zero_warn(f"model.cuda_graphs: the updates run without CUDA graphs ({reason})")
+        else:
+            self._graphs = UpdateGraphs()
+
+    def on_fit_end(self) -> None:
+        """Drop the graphs, and restore the trainer's own limits."""
+        self._graphs = None
+        super().on_fit_end()
 
 
 def _clips(**given: float | None) -> dict[str, float]:

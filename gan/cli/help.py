@@ -75,6 +75,7 @@ machine
   --trainer.accelerator cpu            default: auto
   --threads N                          of each process; default: the cores it may use, or OMP_NUM_THREADS
   --model.micro_batches N              parts of a batch that does not fit into memory
+  --model.cuda_graphs true             the kernels of an update launched at once, for GPUs: several times as fast
   --model.compile true                 torch.compile, for GPUs
 
   --print_config         the whole configuration as YAML, and nothing else happens

@@ -1,5 +1,7 @@
 """Consistency regularization: the discriminator is to say the same of an image and of a changed one."""
 
+from collections.abc import Hashable
+
 from torch import Tensor
 
 from gan.augment.pixels import mirrored_back, shifted, take, whole_number
@@ -27,6 +29,9 @@ class Consistency(Penalty):
     def numbers(self, latent_dim: int) -> int:
         return 3
 
+    def phase(self, number: int, seen: int) -> Hashable:
+        return None
+
     def discriminator(self, update: Update) -> Tensor | None:
         return self.weight * _inconsistency(update, update.real, update.numbers)
 
@@ -49,6 +54,9 @@ class BalancedConsistency(Penalty):
 
     def numbers(self, latent_dim: int) -> int:
         return 6
+
+    def phase(self, number: int, seen: int) -> Hashable:
+        return None
 
     def discriminator(self, update: Update) -> Tensor | None:
         real = _inconsistency(update, update.real, update.numbers[:, :3])
@@ -78,6 +86,9 @@ class LatentConsistency(Penalty):
 
     def numbers(self, latent_dim: int) -> int:
         return latent_dim
+
+    def phase(self, number: int, seen: int) -> Hashable:
+        return None
 
     def discriminator(self, update: Update) -> Tensor | None:
         images = update.generate(self._moved(update.latents, update.numbers), update.fake.labels)

@@ -4,6 +4,7 @@ The gradient is taken at the images before augmentation.
 """
 
 from abc import abstractmethod
+from collections.abc import Hashable
 
 import torch
 from torch import Tensor
@@ -25,21 +26,32 @@ class GradientPenalty(Penalty):
     """
 
     differentiates_gradient = True
+    scheduled: Tensor
 
     def __init__(self, weight: float | Schedule = 10.0, every: int = 1) -> None:
         super().__init__()
         check_weight(self, weight=extremes(weight)[0])
         check_at_least(1, f"{type(self).__name__}: ", every=every)
         self.weight, self.every = weight, every
+        # A tensor, since CUDA graphs record a number of Python's as it was.
+        self.register_buffer("scheduled", torch.tensor(value_at(weight, 0)), persistent=False)
 
     @abstractmethod
     def term(self, update: Update) -> Tensor:
         """Return the penalty with weight 1, a scalar."""
 
+    def begin(self, seen: int) -> None:
+        if isinstance(self.weight, Schedule):
+            self.scheduled.fill_(self.weight(seen))
+
+    def phase(self, number: int, seen: int) -> Hashable:
+        return number % self.every == 0
+
     def discriminator(self, update: Update) -> Tensor | None:
-        if update.number % self.every:
+        if not self.phase(update.number, update.seen):
             return None
-        return self.every * value_at(self.weight, update.seen) * self.term(update)
+        weight = self.scheduled if isinstance(self.weight, Schedule) else self.weight
+        return self.every * weight * self.term(update)
 
 
 class WGANGP(GradientPenalty):

@@ -1,6 +1,6 @@
 """LeCam regularization (Tseng et al., "Regularizing Generative Adversarial Networks under Limited Data", CVPR 2021)."""
 
-from collections.abc import Callable
+from collections.abc import Hashable
 
 import torch
 from torch import Tensor
@@ -41,8 +41,11 @@ class LeCam(Penalty):
         self.register_buffer("fake_average", torch.zeros(()))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
+    def phase(self, number: int, seen: int) -> Hashable:
+        return number >= max(1, self.start)  # there is no average before the first update
+
     def discriminator(self, update: Update) -> Tensor | None:
-        if update.number < max(1, self.start):  # there is no average before the first update
+        if not self.phase(update.number, update.seen):
             return None
         above = F.relu(update.real.logits - self.fake_average).square().mean()
         below = F.relu(self.real_average - update.fake.logits).square().mean()
@@ -54,11 +57,3 @@ class LeCam(Penalty):
         share = torch.where(self.updates < max(1, self.start) + 1, 1.0, 1 - self.decay)
         for average, logit in ((self.real_average, real), (self.fake_average, fake)):
             average.lerp_(logit.to(average.dtype), share.to(average.dtype))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LeCam":
-        """Stay in float32 at least: steps of an average are lost in half precision."""
-        super()._apply(fn, recurse)
-        for name, average in self.named_buffers():
-            if average.is_floating_point() and average.dtype.itemsize < 4:
-                setattr(self, name, average.float())
-        return self

@@ -1,6 +1,6 @@
 """Several penalties as one."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 from torch import Tensor, nn
 
@@ -21,6 +21,15 @@ class Penalties(nn.ModuleList):
     def numbers(self, latent_dim: int) -> int:
         """Return how many random numbers all of them need for an image."""
         return sum(penalty.numbers(latent_dim) for penalty in self._each())
+
+    def begin(self, seen: int) -> None:
+        """Tell all of them how many real images the discriminator has been shown."""
+        for penalty in self._each():
+            penalty.begin(seen)
+
+    def phase(self, number: int, seen: int) -> Hashable:
+        """Return the phases of all of them."""
+        return tuple(penalty.phase(number, seen) for penalty in self._each())
 
     def discriminator(self, update: Update) -> Tensor | None:
         """Return the sum of their terms of the discriminator's loss; None if none has one in this update."""

@@ -1,6 +1,6 @@
 """Base class of penalties, and the parts of an update that they see."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
@@ -80,6 +80,17 @@ class Penalty(nn.Module):
         """Return how many random numbers it needs for an image."""
         return 0
 
+    def begin(self, seen: int) -> None:
+        """Take note of how many real images the discriminator has been shown, before a generator step."""
+
+    def phase(self, number: int, seen: int) -> Hashable:
+        """Return what the discriminator's term depends on besides tensors, in the update of this number.
+
+        With CUDA graphs an update is recorded once for each value and then replayed. By default every update is
+        another one, so nothing is recorded. A term that is a function of tensors alone has the phase None.
+        """
+        return number, seen
+
     def discriminator(self, update: Update) -> Tensor | None:
         """Return the term of the discriminator's loss, a scalar; None if it has none in this update."""
         return None
@@ -90,6 +101,14 @@ class Penalty(nn.Module):
 
     def observe(self, real: Tensor, fake: Tensor) -> None:
         """Take note of an update of the discriminator: the mean logits of all processes' images, scalars."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Penalty":
+        """Keep buffers in float32 at least: steps of an average are lost in half precision."""
+        super()._apply(fn, recurse)
+        for name, buffer in self.named_buffers(recurse=False):
+            if buffer.is_floating_point() and buffer.dtype.itemsize < 4:
+                setattr(self, name, buffer.float())
+        return self
 
 
 def check_weight(penalty: Penalty, **weights: float) -> None:

@@ -165,8 +165,11 @@ def test_every_nth_update_has_n_times_the_penalty():
 
 def test_weights_follow_schedules():
     penalty = R1(weight=Cosine(2.0, 1.0, 100))
-    seen = [update(Linear(1.0), torch.randn(2, 1, 2, 2), seen=images) for images in (0, 50, 100)]
-    assert [float(penalty.discriminator(each)) for each in seen] == pytest.approx([4, 3, 2])
+    terms = []
+    for images in 0, 50, 100:
+        penalty.begin(images)
+        terms.append(float(penalty.discriminator(update(Linear(1.0), torch.randn(2, 1, 2, 2), seen=images))))
+    assert terms == pytest.approx([4, 3, 2])
 
 
 # LeCam
