@@ -8,6 +8,9 @@ combine them. Every network has its own process, which keeps its freed memory, a
 in it, so that other load on the machine affects all of them alike. Printed are medians and quartiles, and for each step
 the memory that its forward pass on 64 images saves for the backward pass, without the parameters.
 
+With `--device cuda` a time ends when the device is done. Further lines have each layer and step as a CUDA graph, which
+leaves out what the host takes to launch its kernels; how many these are; and the memory of a step's own tensors.
+
 Variants: the layer alone; followed by BatchNorm; with spectral normalization; ConvNorm; and ConvNorm by the plain
 operations of `convnorm.functional`.
 """
@@ -23,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from benchmarks.device import graphed, kernels, peak_mebibytes, synchronize
 from benchmarks.processes import alone
 from convnorm import ConvNorm, conv_norm, convert, functional
 from gan.cli.machine import keep_freed_memory
@@ -71,20 +75,28 @@ def layers_of(network: nn.Module, size: int) -> dict[str, tuple[nn.Conv2d, tuple
     return found
 
 
-def interleaved(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+def interleaved(runs: dict[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, list[float]]:
     """Return the milliseconds of each run, all in turn, after two warm-ups.
 
-    With one thread this is the thread's CPU time, so that other processes do not count.
+    With one thread on a CPU this is the thread's CPU time, so that other processes do not count.
     """
-    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+    alone_on_cpu = torch.get_num_threads() == 1 and device.type == "cpu"
+    clock = time.thread_time if alone_on_cpu else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in runs}
     for repeat in range(repeats + 2):
         for name, run in runs.items():
+            synchronize(device)
             start = clock()
             run()
+            synchronize(device)
             if repeat >= 2:
                 times[name].append(1e3 * (clock() - start))
     return times
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Return autocast to bfloat16, or none for float32. Its cache is off, as in training: a graph would keep it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype != torch.float32, cache_enabled=False)
 
 
 def layer_step(layer: nn.Module, x: Tensor, dtype: torch.dtype) -> Callable[[], object]:
@@ -94,7 +106,7 @@ def layer_step(layer: nn.Module, x: Tensor, dtype: torch.dtype) -> Callable[[], 
     def step() -> None:
         layer.zero_grad()
         x.grad = None
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32):
+        with autocast(x.device, dtype):
             y = layer(x)
         y.backward(y.detach())
 
@@ -103,7 +115,7 @@ def layer_step(layer: nn.Module, x: Tensor, dtype: torch.dtype) -> Callable[[], 
 
 def network_step(network: nn.Module, real: Tensor, fake: Tensor, dtype: torch.dtype) -> Callable[[], object]:
     """Return one update of a discriminator."""
-    optimizer = torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.0, 0.9), fused=True)
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.0, 0.9), fused=True, capturable=real.is_cuda)
     joint = not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
     def logits() -> tuple[Tensor, Tensor]:
@@ -114,7 +126,7 @@ def network_step(network: nn.Module, real: Tensor, fake: Tensor, dtype: torch.dt
 
     def step() -> None:
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32):
+        with autocast(real.device, dtype):
             judged_real, judged_fake = logits()
             loss = F.relu(1 - judged_real).mean() + F.relu(1 + judged_fake).mean()
         loss.backward()
@@ -134,10 +146,14 @@ def memory_for_backward(network: nn.Module, x: Tensor, dtype: torch.dtype) -> fl
             saved[storage.data_ptr()] = storage
         return tensor
 
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), autocast:
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), autocast(x.device, dtype):
         network(x)
     return sum(storage.nbytes() for storage in saved.values()) / 2**20
+
+
+def digits(value: float) -> str:
+    """Return milliseconds with the digits that matter: layers on a GPU take hundredths."""
+    return f"{value:.1f}" if value >= 10 else f"{value:.3f}"
 
 
 def report(name: str, times: dict[str, list[float]]) -> str:
@@ -145,10 +161,23 @@ def report(name: str, times: dict[str, list[float]]) -> str:
     cells = []
     for values in times.values():
         low, _, high = quantiles(values, n=4)
-        cells.append(f"{median(values):.1f} ({low:.1f}-{high:.1f})")
+        cells.append("{} ({}-{})".format(*map(digits, (median(values), low, high))))
     ours = median(times["ConvNorm"])
     cells += [f"{ours / median(times['BatchNorm']):.2f}", f"{median(times['functional']) / ours:.1f}"]
     return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def numbers(name: str, values: list[float]) -> str:
+    """Return a line of one number for each variant, and the ratio of ConvNorm to BatchNorm."""
+    ratio = values[list(VARIANTS).index("ConvNorm")] / values[list(VARIANTS).index("BatchNorm")]
+    return f"| {name} | {' | '.join(f'{value:.1f}' for value in values)} | {ratio:.2f} | |"
+
+
+def on_a_gpu(name: str, runs: dict[str, Callable[[], object]], arguments: argparse.Namespace) -> None:
+    """Print the lines that only a GPU has."""
+    graphs = {key: graphed(run) for key, run in runs.items()}
+    print(report(f"{name}, graph", interleaved(graphs, arguments.repeats, arguments.device)))
+    print(numbers(f"{name}, launches", [kernels(run).launches for run in runs.values()]), flush=True)
 
 
 def prepared(arguments: argparse.Namespace) -> torch.dtype:
@@ -161,38 +190,43 @@ def prepared(arguments: argparse.Namespace) -> torch.dtype:
 
 def layers(arguments: argparse.Namespace) -> None:
     """Print the lines of the networks' layers."""
-    dtype = prepared(arguments)
+    dtype, device = prepared(arguments), arguments.device
     found = {key: value for name in arguments.networks for key, value in layers_of(NETWORKS[name](32), 32).items()}
     for name, (layer, shape) in found.items():
-        x = torch.randn(BATCH, *shape).to(memory_format=torch.channels_last)
+        x = torch.randn(BATCH, *shape, device=device).to(memory_format=torch.channels_last)
         wrapped = {key: wrap(copy.deepcopy(layer)) for key, wrap in VARIANTS.items()}
         runs = {
-            key: layer_step(module.to(memory_format=torch.channels_last), x, dtype) for key, module in wrapped.items()
+            key: layer_step(module.to(device).to(memory_format=torch.channels_last), x, dtype)
+            for key, module in wrapped.items()
         }
-        print(report(name, interleaved(runs, arguments.repeats)), flush=True)
+        print(report(name, interleaved(runs, arguments.repeats, device)), flush=True)
+        if device.type == "cuda":
+            on_a_gpu(name, runs, arguments)
 
 
 def step(name: str, arguments: argparse.Namespace) -> None:
     """Print the lines of a network's step."""
-    dtype = prepared(arguments)
-    real, fake = torch.randn(2, BATCH, 3, 32, 32).unbind()
+    dtype, device = prepared(arguments), arguments.device
+    real, fake = torch.randn(2, BATCH, 3, 32, 32, device=device).unbind()
     real, fake = (x.to(memory_format=torch.channels_last) for x in (real, fake))
     plain = NETWORKS[name](32)
     networks = {key: convert(copy.deepcopy(plain), wrap) for key, wrap in VARIANTS.items()}
     runs = {
-        key: network_step(network.to(memory_format=torch.channels_last), real, fake, dtype)
+        key: network_step(network.to(device).to(memory_format=torch.channels_last), real, fake, dtype)
         for key, network in networks.items()
     }
-    print(report(f"{name}, a step", interleaved(runs, arguments.repeats)), flush=True)
+    print(report(f"{name}, a step", interleaved(runs, arguments.repeats, device)), flush=True)
     mebibytes = [memory_for_backward(network, real, dtype) for network in networks.values()]
-    ratio = mebibytes[list(VARIANTS).index("ConvNorm")] / mebibytes[list(VARIANTS).index("BatchNorm")]
-    cells = " | ".join(f"{value:.1f}" for value in mebibytes)
-    print(f"| {name}, MiB saved for backward | {cells} | {ratio:.2f} | |", flush=True)
+    print(numbers(f"{name}, MiB saved for backward", mebibytes), flush=True)
+    if device.type == "cuda":
+        print(numbers(f"{name}, MiB of its tensors", [peak_mebibytes(run) for run in runs.values()]))
+        on_a_gpu(f"{name}, a step", runs, arguments)
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", type=torch.device, default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--repeats", type=int, default=10)
@@ -201,7 +235,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.repeats < 2:
         parser.error("--repeats must be at least 2: quartiles are printed")
-    print(f"torch {torch.__version__}, {arguments.threads} threads, {arguments.precision}, batch {BATCH}, milliseconds")
+    where = f"{arguments.threads} threads" if arguments.device.type == "cpu" else torch.cuda.get_device_name()
+    print(f"torch {torch.__version__}, {where}, {arguments.precision}, batch {BATCH}, milliseconds")
     print(f"| | {' | '.join(VARIANTS)} | ConvNorm / BatchNorm | functional / ConvNorm |")
     print(f"|{' --- |' * (len(VARIANTS) + 3)}", flush=True)
     if "layers" in arguments.what:
