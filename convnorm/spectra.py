@@ -15,6 +15,7 @@ from convnorm.modules import ConvNorm
 
 ALARMING = 1e-4  # warn above this relative residual of Lanczos' method, which bounds the error
 STEPS = 200  # at most; 20 to 60 reach the tolerance on layers of trained and untrained networks
+STEPS_BETWEEN_LOOKS = 8  # on other devices than the CPU, where a look makes the host wait
 
 
 @torch.no_grad()
@@ -101,34 +102,48 @@ def _norm_by_lanczos(layer: nn.Module, start: Tensor) -> float:
         def gram(x: Tensor) -> Tensor:  # divided by the scale, so that no square overflows or vanishes
             return torch.autograd.grad(offset, image, act(x / scale) / scale, retain_graph=True)[0]
 
-        return scale * math.sqrt(_largest_eigenvalue(gram, start))
+        looks = 1 if start.device.type == "cpu" else STEPS_BETWEEN_LOOKS
+        return scale * math.sqrt(_largest_eigenvalue(gram, start, looks))
 
 
-def _largest_eigenvalue(gram: Callable[[Tensor], Tensor], start: Tensor, tolerance: float = 1e-6) -> float:
-    """Run Lanczos' method, reorthogonalized, on a positive semidefinite map until the residual is within tolerance."""
+def _largest_eigenvalue(
+    gram: Callable[[Tensor], Tensor], start: Tensor, every: int = 1, tolerance: float = 1e-6
+) -> float:
+    """Run Lanczos' method, reorthogonalized, on a positive semidefinite map until the residual is within tolerance.
+
+    The residual is looked at every so many steps.
+    """
     vectors = [start / start.norm()]
-    diagonal: list[float] = []
-    off_diagonal: list[float] = []
+    diagonal: list[Tensor] = []
+    off_diagonal: list[Tensor] = []
     value = residual = 0.0
-    for _ in range(min(STEPS, start.numel())):
+    last = min(STEPS, start.numel())
+    for step in range(1, last + 1):
         image = gram(vectors[-1])
-        diagonal.append(float((image * vectors[-1]).sum()))
-        tridiagonal = torch.diag(torch.tensor(diagonal, dtype=torch.float64, device="cpu"))
-        tridiagonal += torch.diag(torch.tensor(off_diagonal, dtype=torch.float64, device="cpu"), -1)
-        values, ritz = torch.linalg.eigh(tridiagonal)
-        value = max(float(values[-1]), 0.0)
+        diagonal.append((image * vectors[-1]).sum())
+        negligible = tolerance * image.norm()
         basis = torch.stack(vectors).flatten(1)
         for _ in range(2):
             image = image - (basis.T @ (basis @ image.flatten())).view_as(image)
-        off_diagonal.append(float(image.norm()))
-        residual = off_diagonal[-1] * abs(float(ritz[-1, -1]))
-        if residual <= tolerance * value:
-            return value
-        vectors.append(image / off_diagonal[-1])
+        off_diagonal.append(image.norm())
+        if step % every == 0 or step == last:
+            value, residual = _largest_ritz_value(diagonal, off_diagonal)
+            if residual <= tolerance * value:
+                return value
+        left = off_diagonal[-1]  # if nothing is left but rounding, the steps to the next look add zeros
+        vectors.append(image / left.where(left > negligible, torch.inf))
     if start.numel() > STEPS and residual > ALARMING * value:
         reached = f"its relative residual is {residual / value:.1e} instead of {tolerance:.0e}"
         warnings.warn(f"operator_norm stopped after {STEPS} steps: {reached}", stacklevel=5)
     return value
+
+
+def _largest_ritz_value(diagonal: list[Tensor], off_diagonal: list[Tensor]) -> tuple[float, float]:
+    """Return the largest eigenvalue of the tridiagonal matrix, and its residual in the whole space."""
+    numbers = torch.stack([*diagonal, *off_diagonal]).double().cpu()  # the one place that waits for a device
+    main, beside = numbers.chunk(2)
+    values, ritz = torch.linalg.eigh(torch.diag(main) + torch.diag(beside[:-1], -1))
+    return max(float(values[-1]), 0.0), float(beside[-1] * ritz[-1, -1].abs())
 
 
 def _frozen(layer: nn.Module, least: torch.dtype) -> nn.Module:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
-from convnorm import ConvNorm
+from convnorm import ConvNorm, spectra
 from convnorm.spectra import operator_norm, singular_values
 
 LAYERS = [
@@ -176,3 +176,24 @@ def test_refuses_other_sizes(function, size) -> None:
     for layer in nn.Conv2d(3, 5, 3, padding=1), ConvNorm(nn.ConvTranspose2d(3, 5, 3)):
         with pytest.raises(ValueError, match="size must be 2 positive numbers for this layer, got"):
             function(layer, size)
+
+
+@pytest.mark.parametrize(
+    ("layer", "size"),
+    [
+        (nn.Conv2d(3, 8, 3, 2, 1), 9),
+        (nn.ConvTranspose2d(4, 3, 4, 2, 1), 5),
+        (nn.Conv2d(1, 1, 1), 3),  # every vector is an eigenvector: nothing is left after one step
+        (nn.Conv2d(1, 2, 2), 2),  # fewer numbers than steps between two looks
+        (nn.Conv2d(16, 8, 3, padding=1), 8),
+    ],
+)
+def test_a_device_that_is_looked_at_rarely_finds_the_same_norm(layer, size: int, monkeypatch) -> None:
+    expected = operator_norm(layer, (size, size))
+    largest = spectra._largest_eigenvalue
+    looked = []
+    find = spectra._largest_ritz_value
+    monkeypatch.setattr(spectra, "_largest_ritz_value", lambda *numbers: looked.append(1) or find(*numbers))
+    monkeypatch.setattr(spectra, "_largest_eigenvalue", lambda gram, start, every: largest(gram, start, 8))
+    assert operator_norm(layer, (size, size)) == pytest.approx(expected, rel=3e-6)
+    assert len(looked) <= 8
