@@ -76,9 +76,9 @@ def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance over all processes, from those of each (Chan et al., 1979); at least float32."""
     unused = x.new_zeros(2, x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32))  # says in which type
     own = torch.stack(torch.batch_norm_update_stats(x, unused[0], unused[1], momentum=0.0))
-    all_of_them = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-    dist.all_gather(all_of_them, own)
-    means, variances = torch.stack(all_of_them).unbind(1)
+    all_of_them = own.new_empty(dist.get_world_size() * 2, own.shape[1])
+    dist.all_gather_into_tensor(all_of_them, own)
+    means, variances = all_of_them.view(-1, *own.shape).unbind(1)
     mean = means.mean(0)
     return mean, (variances + (means - mean).square()).mean(0)
 
