@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from benchmarks.device import graphed, kernels, peak_mebibytes, synchronize
+from benchmarks.device import digits, graphed, kernels, peak_mebibytes, synchronize
 from benchmarks.processes import alone
 from convnorm import ConvNorm, conv_norm, convert, functional
 from gan.cli.machine import keep_freed_memory
@@ -149,11 +149,6 @@ def memory_for_backward(network: nn.Module, x: Tensor, dtype: torch.dtype) -> fl
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), autocast(x.device, dtype):
         network(x)
     return sum(storage.nbytes() for storage in saved.values()) / 2**20
-
-
-def digits(value: float) -> str:
-    """Return milliseconds with the digits that matter: layers on a GPU take hundredths."""
-    return f"{value:.1f}" if value >= 10 else f"{value:.3f}"
 
 
 def report(name: str, times: dict[str, list[float]]) -> str:

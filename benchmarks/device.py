@@ -83,3 +83,8 @@ def peak_mebibytes(run: Run) -> float:
     run()
     torch.cuda.synchronize()
     return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def digits(value: float) -> str:
+    """Return milliseconds with the digits that matter: layers on a GPU take hundredths."""
+    return f"{value:.1f}" if value >= 10 else f"{value:.3f}"

@@ -6,7 +6,8 @@ Every layer of both plain networks is timed by itself, on the inputs that a gene
 and its backward pass with the gradients that the step needs, in its inputs and in its weights. Summed up, that is a
 step whose norms, activations, losses, optimizers and data take no time. Printed are the medians, in milliseconds, for
 what train.py runs (channels_last, in bfloat16 where there are units for it, or float32) and for what is usual (float32,
-contiguous), and how many times as long the usual takes.
+contiguous), and how many times as long the usual takes. On a GPU each use is a CUDA graph, so that the host's time to
+launch kernels is left out; float32 convolutions then use TF32, as torch's default is.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from benchmarks.device import digits, graphed, timed
 from benchmarks.training import BATCH, CONFIGS, NETWORKS
 from gan.cli.machine import fastest_precision, keep_freed_memory
 from gan.networks import Discriminator, Generator
@@ -80,28 +82,37 @@ def step(config: dict[str, Any], discriminator_steps: int) -> Counter[Use]:
     return Counter(update * discriminator_steps + last)
 
 
-def seconds(use: Use, dtype: torch.dtype, layout: torch.memory_format, repeats: int) -> float:
-    """Return the seconds that a use takes."""
-    layer, x = copy.deepcopy(use.layer).to(dtype), torch.randn(use.shape, dtype=dtype)
+def milliseconds(
+    use: Use, dtype: torch.dtype, layout: torch.memory_format, device: torch.device, repeats: int
+) -> float:
+    """Return the milliseconds that a use takes."""
+    layer, x = copy.deepcopy(use.layer).to(device, dtype), torch.randn(use.shape, dtype=dtype, device=device)
     if x.dim() == 4:
         layer, x = layer.to(memory_format=layout), x.to(memory_format=layout)
     wanted = [x.requires_grad_()] if use.of_input else []
     layer.requires_grad_(use.of_weight)
     wanted += list(layer.parameters()) if use.of_weight else []
     grad = torch.randn_like(layer(x))
-    times = []
-    for _ in range(repeats + 2):
-        since = time.perf_counter()
+
+    def run() -> None:
         y = layer(x)
         if wanted:
             torch.autograd.grad(y, wanted, grad)
-        times.append(time.perf_counter() - since)
+
+    if device.type == "cuda":
+        return timed(graphed(run), device, blocks=repeats, seconds=0.01).ms
+    times = []
+    for _ in range(repeats + 2):
+        since = time.perf_counter()
+        run()
+        times.append(1e3 * (time.perf_counter() - since))
     return median(times[2:])
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", type=torch.device, default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--discriminator_steps", type=int, default=1)
@@ -109,18 +120,21 @@ def main() -> None:
     arguments = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)
-    print(f"torch {torch.__version__}, batch {BATCH}, {arguments.threads} threads")
-    ways = {name: how for name, how in HOW.items() if how[0] == torch.float32 or fastest_precision("cpu") != "32-true"}
+    device = arguments.device
+    where = f"{arguments.threads} threads" if device.type == "cpu" else torch.cuda.get_device_name()
+    print(f"torch {torch.__version__}, batch {BATCH}, {where}")
+    half = fastest_precision(device.type) != "32-true"
+    ways = {name: how for name, how in HOW.items() if how[0] == torch.float32 or half}
     print(f"| network | {' | '.join(f'{name}, ms' for name in ways)} | as long |")
     print(f"|{' --- |' * (len(ways) + 2)}")
     for name in arguments.networks:
         config = yaml.safe_load((CONFIGS / "cifar10" / f"{NETWORKS[name]}.yaml").read_text())
         counted = step(config["model"], arguments.discriminator_steps)
         sums = {
-            way: 1e3 * sum(count * seconds(use, *how, arguments.repeats) for use, count in counted.items())
+            way: sum(count * milliseconds(use, *how, device, arguments.repeats) for use, count in counted.items())
             for way, how in ways.items()
         }
-        cells = " | ".join(f"{value:.0f}" for value in sums.values())
+        cells = " | ".join(digits(value) for value in sums.values())
         ratios = ", ".join(f"{sums[USUAL] / value:.2f}" for way, value in sums.items() if way != USUAL)
         print(f"| {name} | {cells} | {ratios} |", flush=True)
 

@@ -1,10 +1,13 @@
 """Check the model of docs/scaling.md with two processes of one machine, and extrapolate it.
 
     OMP_NUM_THREADS=1 python -m benchmarks.scaling
+    python -m benchmarks.scaling --device cuda             # two GPUs of one machine, with NCCL
 
 Measured are, with one thread a process, generator steps of `configs/cifar10/sngan_cnn.yaml` on random images: one
 process alone; two that know nothing of each other, which shows what they take from each other by sharing memory; and
 two that train together. The model adds to the second the collectives of the third, each measured by itself.
+
+On GPUs each process has its own, so two trainings apart share the host alone.
 
 The second table is arithmetic on assumed constants, given in the code: nothing in it was measured.
 """
@@ -27,6 +30,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from benchmarks.device import digits, synchronize
 from benchmarks.training import BATCH, CONFIGS, RandomImages, operations
 from gan.distributed import average_gradients
 from gan.networks import SNGANCNNDiscriminator, SNGANCNNGenerator, SNGANResNetDiscriminator, SNGANResNetGenerator
@@ -72,7 +76,7 @@ def gradient_bytes(network: nn.Module) -> int:
     return 4 * sum(parameter.numel() for parameter in network.parameters())
 
 
-def step_seconds(processes: int, images: int, norm: str, copies: int = 1) -> float:
+def step_seconds(processes: int, images: int, norm: str, device_type: str, copies: int = 1) -> float:
     """Return the median seconds of a generator step of `train.py`, each process with so many images.
 
     With several copies, each is a training of its own; all run at the same time.
@@ -82,14 +86,18 @@ def step_seconds(processes: int, images: int, norm: str, copies: int = 1) -> flo
             *(sys.executable, "train.py", "fit", "--config", str(CONFIGS / "cifar10" / "sngan_cnn.yaml")),
             *(f"--data={RandomImages.__module__}.RandomImages", f"--data.batch_size={images * processes}"),
             *(f"--model.generator_norms=[{norm}]", "--model.decay=null"),
-            *("--trainer.accelerator=cpu", f"--trainer.devices={processes}", "--trainer.enable_progress_bar=false"),
+            *(f"--trainer.accelerator={device_type}", f"--trainer.devices={processes}"),
+            "--trainer.enable_progress_bar=false",
             *("--trainer.callbacks=null", "--trainer.callbacks+=gan.callbacks.Monitor"),
             *(f"--trainer.callbacks.every_n_steps={EVERY}", f"--trainer.max_steps={STEPS}"),
         ]
         environment = {**os.environ, "PYTHONPATH": ".", "OMP_NUM_THREADS": "1"}
+        own = [{"CUDA_VISIBLE_DEVICES": str(copy)} if copies > 1 else {} for copy in range(copies)]
         running = [
             subprocess.Popen(
-                [*command, f"--trainer.default_root_dir={root}/{copy}"], env=environment, stdout=subprocess.DEVNULL
+                [*command, f"--trainer.default_root_dir={root}/{copy}"],
+                env={**environment, **own[copy]},
+                stdout=subprocess.DEVNULL,
             )
             for copy in range(copies)
         ]
@@ -99,20 +107,27 @@ def step_seconds(processes: int, images: int, norm: str, copies: int = 1) -> flo
         return median(images * processes / line["images_per_second"] for line in lines if line["step"] > EVERY)
 
 
-def over_two_processes(calls: list[Callable[[], object]]) -> list[float]:
-    """Return the median seconds of each call when two processes make it together."""
+def over_two_processes(makers: list[Callable[[torch.device], Callable[[], object]]], device_type: str) -> list[float]:
+    """Return the median seconds of each call when two processes make it together. Each is made for a device."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
     child = os.fork()
-    dist.init_process_group("gloo", init_method=address, rank=int(child == 0), world_size=2)
+    rank = int(child == 0)
+    device = torch.device(device_type, rank) if device_type == "cuda" else torch.device(device_type)
+    if device_type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "nccl" if device_type == "cuda" else "gloo"
+    dist.init_process_group(backend, init_method=address, rank=rank, world_size=2)
     found = []
-    for call in calls:
-        times = []
+    for make in makers:
+        times, call = [], make(device)
         for _ in range(30):
             dist.barrier()
+            synchronize(device)
             since = time.perf_counter()
             call()
+            synchronize(device)
             times.append(time.perf_counter() - since)
         found.append(median(times))
     dist.destroy_process_group()
@@ -122,20 +137,34 @@ def over_two_processes(calls: list[Callable[[], object]]) -> list[float]:
     return found
 
 
-def averaging(network: nn.Module) -> Callable[[], Tensor]:
-    """Return a call that averages a network's gradients."""
-    for parameter in network.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    return lambda: average_gradients(network.parameters(), torch.zeros(2))
+def averaging(network: nn.Module) -> Callable[[torch.device], Callable[[], Tensor]]:
+    """Return what makes a call, on a device, that averages a network's gradients."""
+
+    def make(device: torch.device) -> Callable[[], Tensor]:
+        network.to(device)
+        for parameter in network.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        values = torch.zeros(2, device=device)
+        return lambda: average_gradients(network.parameters(), values)
+
+    return make
 
 
-def measured() -> None:
+def summing(size: int) -> Callable[[torch.device], Callable[[], object]]:
+    """Return what makes a call, on a device, that sums so many numbers."""
+
+    def make(device: torch.device) -> Callable[[], object]:
+        numbers = torch.zeros(size, device=device)
+        return lambda: dist.all_reduce(numbers)
+
+    return make
+
+
+def measured(device_type: str) -> None:
     """Print what two processes take, and what the model says."""
     generator, discriminator = SNGANCNNGenerator(32), SNGANCNNDiscriminator(32)
-    statistics = torch.zeros(512)
-    of_g, of_d, small = over_two_processes(
-        [averaging(generator), averaging(discriminator), lambda: dist.all_reduce(statistics)]
-    )
+    makers = [averaging(generator), averaging(discriminator), summing(512)]
+    of_g, of_d, small = over_two_processes(makers, device_type)
     for name, network, seconds in ("generator", generator, of_g), ("discriminator", discriminator, of_d):
         size = gradient_bytes(network) / 2**20
         print(f"averaging the {name}'s gradients, {size:.1f} MiB: {1e3 * seconds:.1f} ms")
@@ -145,10 +174,11 @@ def measured() -> None:
     for norm in "Batch", "Layer":
         statistics_too = small_collectives(generator, discriminator_steps=1) * small if norm == "Batch" else 0.0
         for images in 32, 64:
-            alone, apart = step_seconds(1, images, norm), step_seconds(1, images, norm, copies=2)
-            together = step_seconds(2, images, norm)
+            alone = step_seconds(1, images, norm, device_type)
+            apart = step_seconds(1, images, norm, device_type, copies=2)
+            together = step_seconds(2, images, norm, device_type)
             row = alone, apart, apart + of_g + of_d + statistics_too, together
-            print(f"| {norm} | {images} | {' | '.join(f'{1e3 * value:.0f}' for value in row)} |", flush=True)
+            print(f"| {norm} | {images} | {' | '.join(digits(1e3 * value) for value in row)} |", flush=True)
 
 
 def extrapolated() -> None:
@@ -172,9 +202,13 @@ def extrapolated() -> None:
 
 def main() -> None:
     """Print both tables."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    device_type = parser.parse_args().device
+    if device_type == "cuda" and torch.cuda.device_count() < 2:
+        parser.error(f"--device cuda needs two GPUs, found {torch.cuda.device_count()}")
     torch.set_num_threads(1)
-    measured()
+    measured(device_type)
     print()
     extrapolated()
 

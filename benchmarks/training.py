@@ -16,7 +16,9 @@ the first two, which are to be alike, share theirs, and keep the memory that the
 A step is a generator step with its `discriminator_steps` updates. Printed are the medians over the rounds in
 milliseconds, with the quartiles; train.py's (real) images a second, and relative to the first norm's; its utilization:
 the operations of the plain networks' matrix products over its time, relative to what one large product reaches in its
-precision; and the most memory that its process had at once (Linux).
+precision; and the most memory that its process had at once (Linux), or that its tensors took on the GPU.
+
+`--device cuda --options=--model.cuda_graphs=true` measures training with CUDA graphs; the other two loops have none.
 """
 
 import argparse
@@ -39,6 +41,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.device import digits, synchronize
 from benchmarks.processes import alone
 from gan.cli.command import CLI
 from gan.cli.machine import fastest_precision, keep_freed_memory
@@ -48,6 +51,7 @@ from gan.data.sources import MemorySource
 from gan.module import GAN
 from gan.networks import Discriminator, Generator
 from gan.runs.description import build
+from gan.transfer import send
 
 BATCH = 64
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -84,8 +88,10 @@ class Stopwatch(Callback):
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Start after the warm-up; stop before the last step."""
         if trainer.global_step == WARM_UP:
+            synchronize(pl_module.device)
             self._since = time.perf_counter()
         if trainer.global_step == trainer.max_steps - 1:
+            synchronize(pl_module.device)
             self.seconds = (time.perf_counter() - self._since) / (trainer.max_steps - 1 - WARM_UP)
             self.module: GAN = pl_module
 
@@ -122,9 +128,11 @@ def ours_and_bare(case: Case, arguments: argparse.Namespace) -> Turn:
     """Run `train.py` for some steps, then the bare loop."""
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)
-    watch, memory = train(case, arguments), peak()
-    bare = seconds_a_step(bare_loop(watch.module, case, PRECISIONS[arguments.precision]), arguments)
-    checkpoint = {"global_step": 0, "gan": watch.module.facts(), "state_dict": watch.module.state_dict()}
+    watch, memory = train(case, arguments), peak(arguments.device)
+    module = watch.module.to(arguments.device)  # Lightning brings it back to the host
+    bare = seconds_a_step(bare_loop(module, case, PRECISIONS[arguments.precision]), arguments)
+    state = {name: tensor.cpu() for name, tensor in module.state_dict().items()}
+    checkpoint = {"global_step": 0, "gan": module.facts(), "state_dict": state}
     return Turn(watch.seconds, bare, memory, checkpoint)
 
 
@@ -142,6 +150,8 @@ def train(case: Case, arguments: argparse.Namespace) -> Stopwatch:
             "--model.decay=null",
             f"--trainer.max_steps={WARM_UP + arguments.steps + 1}",
             f"--trainer.precision={arguments.precision}",
+            f"--trainer.accelerator={'gpu' if arguments.device.type == 'cuda' else 'cpu'}",
+            "--trainer.devices=1",
             f"--trainer.default_root_dir={root}",
             f"--trainer.callbacks+={Stopwatch.__module__}.Stopwatch",
             *arguments.options,
@@ -152,7 +162,7 @@ def train(case: Case, arguments: argparse.Namespace) -> Stopwatch:
 
 def usual(checkpoint: dict[str, Any], case: Case, arguments: argparse.Namespace) -> float:
     """Return the seconds a step of the usual loop takes."""
-    return seconds_a_step(usual_loop(GAN.from_checkpoint(checkpoint).train(), case), arguments)
+    return seconds_a_step(usual_loop(GAN.from_checkpoint(checkpoint).train().to(arguments.device), case), arguments)
 
 
 def bare_loop(gan: GAN, case: Case, dtype: torch.dtype) -> Iterator[None]:
@@ -166,15 +176,16 @@ def bare_loop(gan: GAN, case: Case, dtype: torch.dtype) -> Iterator[None]:
     source = RandomImages().open("train")
 
     def fakes(count: int) -> Tensor:
-        images: Tensor = generator(torch.randn(count, generator.latent_dim), None)
+        images: Tensor = generator(torch.randn(count, generator.latent_dim, device=gan.device), None)
         return images
 
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32)
+    autocast = torch.autocast(gan.device.type, torch.bfloat16, enabled=dtype != torch.float32)
     while True:
         discriminator.requires_grad_(True)
         for _ in range(case.discriminator_steps):
             indices = torch.randint(len(source), (BATCH,))
-            real = source.images[indices].to(memory_format=torch.channels_last).float().div_(127.5).sub_(1)
+            real = send(source.images[indices], gan.device).to(memory_format=torch.channels_last)
+            real = real.float().div_(127.5).sub_(1)
             with autocast:
                 with torch.no_grad():
                     fake = fakes(BATCH)
@@ -227,14 +238,14 @@ def usual_loop(gan: GAN, case: Case) -> Iterator[None]:
     batches = itertools.chain.from_iterable(itertools.repeat(loader))
     while True:
         for _ in range(case.discriminator_steps):
-            real, _ = next(batches)
-            fake = generator(torch.randn(BATCH, generator.latent_dim), None).detach()
+            real = next(batches)[0].to(gan.device)
+            fake = generator(torch.randn(BATCH, generator.latent_dim, device=gan.device), None).detach()
             lost = loss.discriminator(discriminator(real, None), discriminator(fake, None))
             for_discriminator.zero_grad()
             lost.backward()
             for_discriminator.step()
             lost.item()
-        z = torch.randn(case.generator_batch, generator.latent_dim)
+        z = torch.randn(case.generator_batch, generator.latent_dim, device=gan.device)
         lost = loss.generator(discriminator(generator(z, None), None))
         for_generator.zero_grad()
         lost.backward()
@@ -251,9 +262,11 @@ def seconds_a_step(loop: Iterator[None], arguments: argparse.Namespace) -> float
     torch.set_num_threads(arguments.threads)
     for _ in range(WARM_UP):
         next(loop)
+    synchronize(arguments.device)
     since = time.perf_counter()
     for _ in range(arguments.steps):
         next(loop)
+    synchronize(arguments.device)
     return (time.perf_counter() - since) / arguments.steps
 
 
@@ -282,27 +295,32 @@ def operations(
     return discriminator_steps * learn_discriminator + count(lambda: judge(generator(z, None), None))
 
 
-def matrix_rate(dtype: torch.dtype, size: int = 2048) -> float:
+def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
     """Return the operations a second of the best of several large matrix products."""
-    a, b = torch.randn(2, size, size).to(dtype).unbind()
+    size = 2048 if device.type == "cpu" else 8192
+    a, b = torch.randn(2, size, size, device=device).to(dtype).unbind()
     seconds = []
     for _ in range(8):
+        synchronize(device)
         since = time.perf_counter()
         F.linear(a, b)
+        synchronize(device)
         seconds.append(time.perf_counter() - since)
     return 2 * size**3 / min(seconds)
 
 
-def peak() -> float:
-    """Return the most memory that this process had at once, in MiB."""
+def peak(device: torch.device) -> float:
+    """Return the most memory that this process had at once, in MiB: on a GPU, or else of the host."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 2**10
 
 
 def cell(seconds: list[float]) -> str:
     """Return the median and the quartiles, in milliseconds."""
-    low, _, high = quantiles([1e3 * value for value in seconds], n=4)
-    return f"{1e3 * median(seconds):.0f} ({low:.0f}-{high:.0f})"
+    low, middle, high = map(digits, quantiles([1e3 * value for value in seconds], n=4))
+    return f"{middle} ({low}-{high})"
 
 
 class Measured(NamedTuple):
@@ -325,7 +343,7 @@ def measure(case: Case, arguments: argparse.Namespace) -> Measured:
         build(description["discriminator"], Discriminator),
     )
     done = operations(generator, discriminator, case.discriminator_steps, case.generator_batch)
-    utilization = done / turn.ours / matrix_rate(PRECISIONS[arguments.precision])
+    utilization = done / turn.ours / matrix_rate(PRECISIONS[arguments.precision], arguments.device)
     return Measured(turn.ours, turn.bare, usual_seconds, utilization, turn.memory)
 
 
@@ -341,8 +359,9 @@ def line(case: Case, rounds: Sequence[Measured], first: Sequence[Measured]) -> s
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", type=torch.device, default="cpu")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--precision", choices=list(PRECISIONS), default=fastest_precision("auto"))
+    parser.add_argument("--precision", choices=list(PRECISIONS), help="default: the fastest of the device")
     parser.add_argument("--steps", type=int, default=10, help="of each block")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--networks", nargs="*", choices=list(NETWORKS), default=list(NETWORKS))
@@ -353,8 +372,10 @@ def main() -> None:
     if arguments.rounds < 2:
         parser.error("--rounds must be at least 2: quartiles are printed")
     torch.set_num_threads(arguments.threads)
-    rates = [f"{matrix_rate(dtype) / 1e9:.0f} ({name})" for name, dtype in PRECISIONS.items()]
-    machine = f"{arguments.threads} threads, matrix products: {', '.join(rates)} GFLOP/s"
+    arguments.precision = arguments.precision or fastest_precision(arguments.device.type)
+    rates = [f"{matrix_rate(dtype, arguments.device) / 1e9:.0f} ({name})" for name, dtype in PRECISIONS.items()]
+    where = f"{arguments.threads} threads" if arguments.device.type == "cpu" else torch.cuda.get_device_name()
+    machine = f"{where}, matrix products: {', '.join(rates)} GFLOP/s"
     print(f"torch {torch.__version__}, batch {BATCH}, {arguments.precision}, {machine}")
     contenders = "train.py, ms | bare, ms | usual, ms | bare / train.py | usual / train.py"
     more = f"images/s | of {arguments.norms[0]}'s | utilization | MiB"

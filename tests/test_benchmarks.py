@@ -1,6 +1,7 @@
 """The benchmark of a GPU runs, small and on the CPU."""
 
 import time
+from argparse import Namespace
 
 import pytest
 import torch
@@ -61,9 +62,8 @@ def test_the_report_relates_updates_to_batch_norm(tmp_path):
 
 
 def test_a_stage_without_time_is_not_started(tmp_path):
-    from argparse import Namespace
-
-    spawn(Task("steps", 60), Namespace(out=tmp_path, budget=60, since=time.time() - 58), beside=False)
+    arguments = Namespace(out=tmp_path, device=torch.device("cpu"), budget=60, since=time.time() - 58)
+    spawn(Task("steps", 60), arguments, beside=False)
     assert [(line["what"], line["rc"]) for line in read(tmp_path)] == [("steps", "no time left")]
 
 

@@ -21,6 +21,7 @@ Stages that are not timed run beside each other, and with them the compilers tha
 """
 
 import argparse
+import importlib
 import os
 import signal
 import subprocess
@@ -35,7 +36,18 @@ import torch
 from benchmarks.gpu.report import report
 from benchmarks.gpu.stage import Stage, write
 
-NAMES = "environment", "training", "steps", "resume", "exactness", "waits", "tests", "layers", "compile"
+FUNCTIONS = {
+    "environment": "environment.environment",
+    "training": "trainings.training",
+    "steps": "updates.steps",
+    "resume": "trainings.resume",
+    "exactness": "exactness.exactness",
+    "waits": "trainings.waits",
+    "tests": "suite.tests",
+    "layers": "updates.layers",
+    "compile": "trainings.compilation",
+}
+NAMES = tuple(FUNCTIONS)
 
 
 class Task(NamedTuple):
@@ -67,26 +79,15 @@ ON_GPU_ONLY = "compile", "device"
 
 def run_stage(stage: Stage) -> None:
     """Run a stage in this process."""
-    from benchmarks.gpu import environment, exactness, suite, trainings, updates
-
-    functions = {
-        "environment": environment.environment,
-        "training": trainings.training,
-        "steps": updates.steps,
-        "resume": trainings.resume,
-        "exactness": exactness.exactness,
-        "waits": trainings.waits,
-        "tests": suite.tests,
-        "layers": updates.layers,
-        "compile": trainings.compilation,
-    }
-    functions[stage.name](stage)
+    module, function = FUNCTIONS[stage.name].split(".")
+    getattr(importlib.import_module(f"benchmarks.gpu.{module}"), function)(stage)  # imports what it needs alone
 
 
 def spawn(task: Task, arguments: argparse.Namespace, beside: bool) -> None:
     """Run a stage in a process of its own, and end all that it started when its time is up."""
     started = time.time()
-    until = min(started + task.limit, arguments.since + arguments.budget)
+    limit = task.limit if arguments.device.type == "cuda" else arguments.budget
+    until = min(started + limit, arguments.since + arguments.budget)
     what = {"stage": "done", "what": task.name, "part": task.part}
     if until - started < 5:
         write(arguments.out, {**what, "rc": "no time left"}, arguments.since)

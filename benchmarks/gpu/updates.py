@@ -36,8 +36,11 @@ def _step(stage: Stage, name: str, variant: str, form: str | None, dtype: torch.
     network = convert(discriminator(name, stage.tiny), VARIANTS[variant])
     network = network.to(stage.device).to(memory_format=torch.channels_last)
     with forced(form) as used:
-        line = _line(stage, network_step(network, real, fake, dtype))
-    return line | {"forms": sorted(used)} if form is None or form in used else None
+        run = network_step(network, real, fake, dtype)
+        run()
+        if form is not None and form not in used:
+            return None  # no layer has it
+        return {**_line(stage, run), "forms": sorted(used)}
 
 
 def layers(stage: Stage) -> None:
@@ -53,8 +56,11 @@ def _layer(stage: Stage, layer: nn.Module, shape: tuple[int, ...], variant: str,
     x = torch.randn(stage.batch, *shape, device=stage.device).to(memory_format=torch.channels_last)
     module = VARIANTS[variant](copy.deepcopy(layer)).to(stage.device).to(memory_format=torch.channels_last)
     with forced(form) as used:
-        line = _line(stage, layer_step(module, x, torch.bfloat16), blocks=3, seconds=0.02)
-    return line | {"forms": sorted(used)} if form is None or form in used else None
+        run = layer_step(module, x, torch.bfloat16)
+        run()
+        if form is not None and form not in used:
+            return None  # the layer does not have it
+        return {**_line(stage, run, blocks=3, seconds=0.02), "forms": sorted(used)}
 
 
 def _line(stage: Stage, run: Run, **how: Any) -> Line:
