@@ -69,8 +69,8 @@ class GAN(GenerativeModule):
             compiled run as they are, with a warning.
         cuda_graphs: Record each kind of update once as a CUDA graph and replay it: a step then no longer waits for a
             host that launches its kernels one by one. Losses, penalties, norms and augmentations must keep what changes
-            in tensors, as all of this package do. The first updates run without; where a recording is impossible, as
-            with several processes, all do, with a warning.
+            in tensors, changed in place, as all of this package do. The first updates run without; where a recording is
+            impossible, as with several processes, all do, with a warning.
         seed: Seed of noise, labels and data order. The command line sets it from `seed_everything`.
     """
 
@@ -332,7 +332,7 @@ class GAN(GenerativeModule):
         if reason := reason_against(self.device, self.trainer.world_size):
             rank_zero_warn(f"model.cuda_graphs: the updates run without CUDA graphs ({reason})")
         else:
-            self._graphs = UpdateGraphs()
+            self._graphs = UpdateGraphs(self)
 
     def on_fit_end(self) -> None:
         """Drop the graphs, and restore the trainer's own limits."""

@@ -47,9 +47,13 @@ class UpdateGraphs:
     """Computes gradients by CUDA graphs, where that is possible, and else kernel by kernel.
 
     Both run the same kernels in the same order. The first updates of a training run kernel by kernel.
+
+    Args:
+        module: What holds all parameters and buffers that updates read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
         self._warm_ups: dict[str, Counter[Hashable]] = {}
         self._recorded: dict[Hashable, Recording] = {}
         self._excluded: set[str] = set()
@@ -80,7 +84,10 @@ class UpdateGraphs:
         if seen[key] < WARM_UP or network in self._excluded:
             return compute(batch)
         if seen[key] == WARM_UP:
+            before = self._addresses()
             computed, reason = _watched(compute, batch)
+            if self._addresses() != before:
+                reason = "it puts another tensor in the place of a buffer"
             if reason:
                 self._exclude(network, reason)
             return computed
@@ -90,6 +97,9 @@ class UpdateGraphs:
             self._exclude(network, _first_line(error))
             return compute(batch)
         return _replay(self._recorded[key], inputs, parameters)
+
+    def _addresses(self) -> list[int]:
+        return [tensor.data_ptr() for tensor in (*self._module.parameters(), *self._module.buffers())]
 
     def _exclude(self, network: str, reason: str) -> None:
         self._excluded.add(network)

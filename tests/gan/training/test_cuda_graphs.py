@@ -91,16 +91,11 @@ def test_without_a_gpu_the_training_is_the_same_and_says_so():
 # One network by hand: its weight is w, an update's gradient the mean of its images times what the test says.
 
 
-class ByHand:
+class ByHand(nn.Module):
     def __init__(self, factor=lambda: 1.0):
+        super().__init__()
         self.w, self.factor, self.passes = nn.Parameter(torch.tensor(2.0)), factor, 0
-        self.graphs = cuda_graphs.UpdateGraphs()
-
-    def parameters(self):
-        return [self.w]
-
-    def buffers(self):
-        return []
+        self.graphs = cuda_graphs.UpdateGraphs(self)
 
     def compute(self, batch):
         self.passes += 1
@@ -166,4 +161,20 @@ def test_what_waits_for_the_device_is_not_recorded(stand_in, monkeypatch):
     with pytest.warns(UserWarning, match=r"without CUDA graphs \(norm.py:3 waits\)"):
         found = [network.update(float(value)) for value in range(8)]
     assert found == [(2.0 * value, float(value)) for value in range(8)]
+    assert not stand_in.recorded
+
+
+def test_buffers_that_are_replaced_are_noticed(stand_in):
+    network = ByHand()
+    network.register_buffer("total", torch.zeros(()))
+
+    def factor():
+        network.total = network.total + 1  # another tensor: a graph would go on reading this one
+        return network.total
+
+    network.factor = factor
+    stand_in(network)
+    with pytest.warns(UserWarning, match="another tensor in the place of a buffer"):
+        found = [network.update(1.0)[1] for _ in range(8)]
+    assert found == [float(number) for number in range(1, 9)]
     assert not stand_in.recorded
