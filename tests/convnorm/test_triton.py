@@ -39,7 +39,14 @@ def fresh_copies() -> SimpleNamespace:
 def kernels() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")
-        yield fresh_copies()
+        copies = fresh_copies()
+        try:
+            copies.launch.to_points(torch.ones(1, 1, 1, 1), (1, 1), (range(1), range(1)), "ieee")
+        except Exception as failure:
+            if "only 0-dimensional arrays" not in str(failure):
+                raise
+            pytest.skip("the interpreter of Triton 3.6 needs numpy below 2.4")
+        yield copies
     fresh_copies()
 
 
