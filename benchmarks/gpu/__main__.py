@@ -13,7 +13,7 @@ measured survives whatever ends it. The stages are, the most important first:
 - resume: is a second run, a continued run, a run with CUDA graphs the same bit for bit?
 - exactness: ConvNorm against float64 on the CPU;
 - waits: does a training step wait for the device?
-- tests: those of ConvNorm, beside the GPU and on it;
+- tests: those of ConvNorm;
 - layers: each layer of the discriminators;
 - compile: generator steps with `torch.compile`, alone and with CUDA graphs.
 
@@ -67,14 +67,13 @@ GROUPS: list[list[Task]] = [
         Task("resume", 110),
         Task("exactness", 80),
         Task("waits", 80),
-        Task("tests", 110, "beside"),
-        Task("tests", 110, "device"),
+        Task("tests", 110),
         *(Task("compile", 110, norm) for norm in ("Conv", "Spectral", "Batch")),
     ],
     [Task("layers", 50)],
     [Task("compile", 60)],
 ]
-ON_GPU_ONLY = "compile", "device"
+ON_GPU_ONLY = ("compile",)
 
 
 def run_stage(stage: Stage) -> None:
@@ -115,7 +114,7 @@ def run_all(arguments: argparse.Namespace) -> None:
     for group in GROUPS:
         wanted = [task for task in group if task.name in arguments.only]
         if arguments.device.type == "cpu":
-            wanted = [task for task in wanted if not {task.name, task.part} & {*ON_GPU_ONLY}]
+            wanted = [task for task in wanted if task.name not in ON_GPU_ONLY]
         threads = [threading.Thread(target=spawn, args=(task, arguments, len(wanted) > 1)) for task in wanted]
         for thread in threads:
             thread.start()

@@ -24,7 +24,7 @@ def report(out: Path) -> str:
         ("Tensors that differ after 20 steps", _resume(of("resume"))),
         ("Errors relative to float64", _exactness(of("exactness"))),
         ("Waits for the device", _plain(of("waits"), ("network", "case", "waits", "said", "error"))),
-        ("Tests", _plain(of("tests"), ("part", "last", "failed", "rc"))),
+        ("Tests", _plain(of("tests"), ("last", "failed", "rc"))),
         ("Errors", _plain([line for line in lines if "error" in line], ("stage", "t", "error", "where"))),
         ("Stages", _plain(of("done"), ("what", "part", "rc", "seconds", "t"))),
     ]
