@@ -1,28 +1,24 @@
 """A generator and its discriminator as one module: sampling, and rebuilding both from a checkpoint."""
 
 import copy
-from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from gan.data import ImageData
-from gan.data.classes import check_same_classes, class_numbers
-from gan.images import to_uint8
-from gan.latents import SAMPLE_BLOCK, Labels, sample_inputs
+from gan.data.classes import check_same_classes
 from gan.losses import Loss
 from gan.networks import Discriminator, Generator
-from gan.networks.evaluation_mode import evaluating
 from gan.norms import Norm, normalize
 from gan.runs.description import build, describe
+from gan.trained import Trained
 from gan.training.base import TrainingModule
 from gan.training.optimizers import LinearDecay
 
 M = TypeVar("M", bound="GenerativeModule")
 
 
-class GenerativeModule(TrainingModule):
+class GenerativeModule(TrainingModule, Trained):
     """Two networks with their norms, the loss between them, and optionally an average of the generator.
 
     `gan.module.GAN` adds the training step. The arguments are those of `GAN`.
@@ -64,12 +60,6 @@ class GenerativeModule(TrainingModule):
             raise ValueError("the discriminator is conditional, but the generator is not: add ConditionalBatch to it")
         self.loss = loss
 
-    @property
-    def conditional(self) -> bool:
-        """Whether the generator uses its labels."""
-        by_norm = any(getattr(module, "uses_labels", False) for module in self.generator.modules())
-        return self.generator.conditional or by_norm
-
     def add_average(self) -> Generator:
         """Add `generator_ema`, a frozen copy of the generator. Samples are drawn from it from now on."""
         self.generator_ema = copy.deepcopy(self.generator).eval().requires_grad_(False)
@@ -79,28 +69,11 @@ class GenerativeModule(TrainingModule):
 
     @property
     def sampler(self) -> Generator:
-        """The generator that samples are drawn from: the average if there is one."""
         return self.generator if self.generator_ema is None else self.generator_ema
 
     @property
     def weights_name(self) -> str:
-        """The weights that `sample` uses: "ema" or "raw"."""
         return "raw" if self.generator_ema is None else "ema"
-
-    @torch.no_grad()
-    def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Map latent vectors (N, latent_dim) and labels (N,) to images (N, C, H, W) in [-1, 1], in evaluation mode.
-
-        Raises:
-            ValueError: if the generator is conditional and there are no labels.
-        """
-        if self.conditional and labels is None:
-            raise ValueError("the generator is conditional: generate() needs labels (N,), sample() draws them")
-        with evaluating(self.sampler) as sampler:
-            images: Tensor = sampler.forward(  # not the compiled form, which is for the training's batches
-                z.to(self.device, self.weights_dtype), None if labels is None else labels.to(self.device)
-            )
-        return images
 
     @classmethod
     def load_from_checkpoint(cls, *args: object, **kwargs: object) -> NoReturn:
@@ -114,47 +87,6 @@ class GenerativeModule(TrainingModule):
     def to_torchscript(self, *args: object, **kwargs: object) -> NoReturn:
         """Do not use: a GAN is two networks."""
         raise TypeError("a GAN is two networks: `gan export RUN` or torch.export.export exports one")
-
-    def sample(
-        self,
-        n: int | None = None,
-        labels: Labels | Sequence[str] | None = None,
-        *,
-        seed: int | None = None,
-        start: int = 0,
-        truncation: float | None = None,
-    ) -> Tensor:
-        """Return samples `start` to `start + n` of an endless stream.
-
-        Args:
-            n: Number of samples; None: one for each label.
-            labels: Their n classes, for a conditional generator: a tensor or list of numbers, or a list of names, or
-                one name for all of them. None draws them uniformly.
-            seed: Seed of the stream; None takes the run's own seed.
-            start: Index of the first sample. Sample i depends on the seed and i alone, not on n or start.
-            truncation: Entries of z beyond it are drawn again, see `gan.latents.sample_inputs`; None keeps all.
-
-        Returns:
-            uint8 images (n, C, H, W) in [0, 255], on the module's device.
-
-        Raises:
-            ValueError: if labels are given to an unconditional generator, their number is not n, or one is not a class;
-                if neither n nor labels are given, n is below 1, start below 0, or seed out of range.
-        """
-        if labels is not None and not self.conditional:
-            raise ValueError("labels were given, but the generator is not conditional")
-        if isinstance(labels, str):
-            labels = [labels] * (1 if n is None else n)
-        if n is None:
-            if labels is None:
-                raise ValueError("sample needs n, the number of samples, or labels, their classes")
-            n = len(labels)
-        numbers = class_numbers(labels, self.generator.num_classes, self.classes)
-        seed = self.seed if seed is None else seed
-        z, y = sample_inputs(self.generator, n, seed=seed, start=start, labels=numbers, truncation=truncation)
-        batches = zip(z.split(SAMPLE_BLOCK), y.split(SAMPLE_BLOCK), strict=True)
-        images = [to_uint8(self.generate(z_block, y_block)) for z_block, y_block in batches]
-        return torch.cat(images)
 
     # Lightning's hooks
 

@@ -10,6 +10,8 @@ commands:
   validate  score a checkpoint against the training images
   test      score it against the test images
   sample    images, grids, interpolations and latent walks from a checkpoint
+  export    a trained generator as a file of its own: safetensors, torch, ONNX
+  push      the same to the Hugging Face Hub, with a model card
   compare   runs beside each other: table, CSV, Markdown, HTML with curves and samples
   study     a grid of runs (norms x networks x seeds): plan, run, report
   score     any two sets of images: folder or zip

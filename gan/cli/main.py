@@ -22,6 +22,8 @@ _MODULES = {
     "test": "gan.cli.command",
     "sample": "gan.cli.sample",
     "predict": "gan.cli.sample",
+    "export": "gan.cli.export",
+    "push": "gan.cli.push",
     "compare": "gan.cli.compare",
     "study": "gan.cli.study",
     "score": "gan.cli.score",

@@ -7,12 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gan import load
 from gan.cli.arguments import Arguments, positive, size
 from gan.cli.machine import choose_threads
-from gan.cli.mistakes import mistakes_in_one_line
+from gan.cli.mistakes import MISTAKES, mistakes_in_one_line
 from gan.images import encoded, tile
 from gan.latents import SAMPLE_BLOCK
 from gan.module import GAN
+from gan.networks.exported import is_exported
 from gan.randomness import MAX_SEED
 from gan.runs.checkpoints import find_checkpoint, read_checkpoint
 from gan.sampling.animation import check_film, write_film
@@ -20,6 +22,7 @@ from gan.sampling.files import check_vacant, folder_names, is_zip, writing
 from gan.sampling.pictures import FORMATS, write_picture
 from gan.sampling.selection import Selection, parse_labels, parse_numbers
 from gan.sampling.walks import closed_walk, images_of, interpolations
+from gan.trained import TrainedGenerator
 
 _EXAMPLES = """\
 examples:
@@ -43,14 +46,14 @@ def main(arguments: Sequence[str]) -> None:
     """
     given = _parser().parse_args(arguments)
     choose_threads()
-    with mistakes_in_one_line():
+    with mistakes_in_one_line(mistakes=(*MISTAKES, ImportError)):
         _Sampling(given).run()
 
 
 def _parser() -> Arguments:
     parser = Arguments("sample", "Images from a checkpoint. Neither configuration nor training images are needed.", "")
     parser.epilog = _EXAMPLES
-    parser.add_argument("run", metavar="RUN", help="the folder of a run (its newest checkpoint) or a checkpoint file")
+    parser.add_argument("run", metavar="RUN", help="a run's folder, a checkpoint, an exported file, or hf://user/model")
     parser.add_argument(
         "--out", type=Path, help="folder, .zip, .png, .webp, .gif or .mp4; default: samples/, grid.png, ..."
     )
@@ -91,14 +94,12 @@ class _Sampling:
     def __init__(self, given: argparse.Namespace) -> None:
         self.given = given
         self.out = self._checked_out()
-        checkpoint = read_checkpoint(path := find_checkpoint(given.run))
-        self.module = GAN.from_checkpoint(checkpoint)
+        self.module, self.source = _trained(given.run)
         self.module.to(_device(given.device))
         classes = self.module.classes or tuple(map(str, range(self.module.generator.num_classes)))
         self.folders = folder_names(classes) if self.module.conditional else None
         self.stream = None if given.seeds else (self.module.seed if given.seed is None else given.seed)
         self.labels = self._checked_labels()
-        self.source = f"{path}, {self.module.weights_name} weights, step {checkpoint['global_step']}"
 
     def run(self) -> None:
         """Make what is asked for."""
@@ -196,6 +197,17 @@ class _Sampling:
         """Return labels (count,) that go through the classes that are asked for, or all."""
         classes = self.labels or list(range(max(1, self.module.generator.num_classes)))
         return torch.tensor(classes)[torch.arange(count) % len(classes)]
+
+
+def _trained(given: str) -> tuple[GAN | TrainedGenerator, str]:
+    """Return what samples are drawn from, and where its weights come from."""
+    if given.startswith("hf://") or is_exported(given):
+        exported = load(given)
+        assert isinstance(exported, TrainedGenerator)
+        return exported, f"{given}, {exported.weights_name} weights, step {exported.facts['step']}"
+    checkpoint = read_checkpoint(path := find_checkpoint(given))
+    module = GAN.from_checkpoint(checkpoint)
+    return module, f"{path}, {module.weights_name} weights, step {checkpoint['global_step']}"
 
 
 def _device(name: str) -> torch.device:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from torch import nn
 
 from gan.runs.folder import CONFIG
@@ -78,6 +77,8 @@ def changes(old: Any, new: Any, name: str = "") -> list[str]:
 
 def changes_since(checkpoint: Path, config: str) -> list[str]:
     """Return how a configuration (YAML) differs from that of the run that a checkpoint lies in, if it lies in one."""
+    import yaml  # not at the top: what reads exported networks needs torch alone
+
     path = checkpoint.parent.parent / CONFIG
     if not path.is_file():
         return []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gan.data.classes import class_number
+from gan.classes import class_number
 from gan.latents import sample_inputs
 from gan.networks import Generator
 

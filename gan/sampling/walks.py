@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from gan.images import to_uint8
-from gan.inference import GenerativeModule
 from gan.latents import SAMPLE_BLOCK
+from gan.trained import Trained
 
 
 def interpolations(z: Tensor, columns: int) -> Tensor:
@@ -43,7 +43,7 @@ def closed_walk(z: Tensor, frames: int) -> Tensor:
     return t.cos() * z[key] + t.sin() * z[(key + 1) % len(z)]
 
 
-def images_of(module: GenerativeModule, z: Tensor, labels: Tensor) -> Tensor:
+def images_of(module: Trained, z: Tensor, labels: Tensor) -> Tensor:
     """Return uint8 images (N, C, H, W) of latent vectors (N, latent_dim) and labels (N,), on the CPU.
 
     The generator always sees whole blocks of `SAMPLE_BLOCK`: in a batch of another size the last bits would differ,

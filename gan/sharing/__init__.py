@@ -1,0 +1,1 @@
+"""Trained networks for others: files of one network, and models of the Hugging Face Hub."""
