@@ -8,6 +8,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+import gan
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,6 +24,11 @@ def test_the_extra_is_the_first_part_of_the_requirements():
     lines = [line.split("#")[0].strip() for line in first_part.splitlines()]
     assert project["optional-dependencies"]["gan"] == [line for line in lines if line]
     assert project["dependencies"] == ["torch>=2.11"]
+
+
+def test_the_version_is_the_same_everywhere():
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == gan.__version__
+    assert f"\n## [{gan.__version__}] - 20" in (ROOT / "CHANGELOG.md").read_text()
 
 
 @pytest.mark.parametrize(
