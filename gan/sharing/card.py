@@ -1,5 +1,6 @@
 """The model card: the page of a model on the hub."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,6 +61,7 @@ with torch.no_grad():
 | `samples.png` | the picture above: the first samples of the run's own stream |
 {config_file}"""
 _WEIGHTS = {"ema": "weights averaged over the training", "raw": "weights"}
+_LISTED = 20  # names of classes
 _UNSCORED = "These weights were not scored."
 
 
@@ -81,7 +83,7 @@ def model_card(name: str, generator: Facts, discriminator: Facts, config: dict[s
         title=name.partition("/")[2],
         name=name,
         summary=_summary(facts),
-        labels=f', labels="{known[0]}"' if known else "",
+        labels=f", labels={json.dumps(known[0], ensure_ascii=False)}" if known else "",
         argument=", torch.zeros(16, dtype=torch.long)" if facts["conditional"] else "",
         shape=shape,
         scores="\n\n".join(map(_scores, facts["scores"])) or _UNSCORED,
@@ -117,7 +119,8 @@ def _summary(facts: Facts) -> str:
     color = "RGB" if facts["channels"] == 3 else "gray"
     text = f"A generator of {color} images of {height}×{width} pixels, after {facts['step']:,} steps of training."
     if facts["conditional"] and facts["classes"]:
-        return f"{text} It knows {len(facts['classes'])} classes: {', '.join(facts['classes'])}."
+        listed = ", ".join([*facts["classes"][:_LISTED], *(["…"] if len(facts["classes"]) > _LISTED else [])])
+        return f"{text} It knows {len(facts['classes'])} classes: {listed}."
     return text
 
 

@@ -66,7 +66,7 @@ def test_a_wrong_command_names_the_right_ones(capsys):
         main(["smaple", "runs"])
     assert exit_.value.code == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: there is no command 'smaple'; known are fit, validate, test, sample, compare")
+    assert said.startswith("error: there is no command 'smaple'; known are fit, validate, test, sample, export, push")
     assert said.endswith("did you mean sample?\n")
 
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from small_runs import train_small_run
 from small_trainings import forked, limit_files
 
 import gan
@@ -34,13 +33,6 @@ assert images.shape == (2, 1, 32, 32)
 torch.save(gan.load(sys.argv[1]).sample(70), "samples.pt")
 print("safetensors" in sys.modules)
 """
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CONVNORM_GAN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return train_small_run(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture

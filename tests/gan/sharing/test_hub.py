@@ -10,7 +10,6 @@ import torch
 import yaml
 from fake_hub import TOKEN, fake_hub
 from PIL import Image
-from small_runs import train_small_run
 from small_trainings import forked
 
 import gan
@@ -19,13 +18,6 @@ from gan.sharing.card import without_paths
 from gan.sharing.download import download
 
 NAME = "anna/digits"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CONVNORM_GAN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return train_small_run(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture
