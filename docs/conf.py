@@ -50,6 +50,7 @@ PAGES = {
     "README.md": "/index.md",
     "convnorm/README.md": "/convnorm.md",
     "benchmarks/convnorm.md": "/benchmarks/convnorm.md",
+    "benchmarks/gpu.md": "/benchmarks/gpu.md",
     "benchmarks/faults.md": "/benchmarks/faults.md",
     "benchmarks/training.md": "/benchmarks/training.md",
     "benchmarks/metrics.txt": "/benchmarks/metrics.md",

@@ -41,11 +41,6 @@ def check_lightning_options(trainer: Trainer) -> None:
         for kind, reason in REFUSED_CALLBACKS.items():
             if isinstance(callback, kind):
                 raise ValueError(f"{type(callback).__name__} cannot be used: {reason}")
-        if type(callback) is lightning.ModelCheckpoint and not _saves_in_training(callback):
-            raise ValueError(
-                "ModelCheckpoint would never save, the data have no end: give it every_n_train_steps, "
-                "or use gan.callbacks.Checkpoint"
-            )
     for argument, (neutral, reason) in REFUSED_ARGUMENTS.items():
         if (value := getattr(trainer, argument, neutral)) != neutral and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             raise ValueError(f"trainer.{argument} must be {neutral}, got {value}: {reason}")
@@ -76,7 +71,3 @@ def check_monitors(trainer: Trainer, known: Mapping[str, Tensor]) -> None:
 
 def _early_stopping(trainer: Trainer) -> Iterator[lightning.EarlyStopping]:
     yield from (each for each in trainer.callbacks if isinstance(each, lightning.EarlyStopping))  # type: ignore[attr-defined]
-
-
-def _saves_in_training(callback: lightning.ModelCheckpoint) -> bool:
-    return bool(callback._every_n_train_steps) or callback._train_time_interval is not None

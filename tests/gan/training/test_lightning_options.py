@@ -66,9 +66,9 @@ def test_refused_arguments_say_what_to_use(argument: str) -> None:
         fit(small_gan(), 1, **{argument: VALUES[argument]})
 
 
-def test_a_model_checkpoint_of_epochs_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"ModelCheckpoint would never save.*every_n_train_steps"):
-        fit(small_gan(), 1, [lightning.ModelCheckpoint()])
+def test_a_plain_model_checkpoint_saves_at_the_end_alone(tmp_path: Path) -> None:
+    fit(small_gan(), 3, [lightning.ModelCheckpoint(tmp_path, save_top_k=-1, filename="{step}")])
+    assert [path.name for path in tmp_path.glob("*.ckpt")] == ["step=3.ckpt"]
 
 
 def test_a_model_checkpoint_of_steps_counts_generator_steps(tmp_path: Path) -> None:
