@@ -48,10 +48,10 @@ from gan.cli.machine import fastest_precision, keep_freed_memory
 from gan.data import ImageData
 from gan.data.decode import Frame
 from gan.data.sources import MemorySource
+from gan.data.transfer import send
 from gan.module import GAN
 from gan.networks import Discriminator, Generator
 from gan.runs.description import build
-from gan.transfer import send
 
 BATCH = 64
 CONFIGS = Path(__file__).parent.parent / "configs"

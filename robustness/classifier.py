@@ -12,6 +12,7 @@ import convnorm
 from gan.checks import check_at_least
 from gan.data.sources import Source
 from gan.data.subset import Subset
+from gan.data.transfer import send
 from gan.distributed import average_gradients
 from gan.images import height_and_width
 from gan.losses import WeightPenalty
@@ -20,7 +21,6 @@ from gan.randomness import Stream, integers, rng, seed_torch
 from gan.runs.description import build, describe, norms_in_words, public_path, short_name
 from gan.training.base import TrainingModule
 from gan.training.optimizers import Optimizer
-from gan.transfer import send
 from robustness.label_noise import LabelNoise
 from robustness.schedules import Drops, Schedule
 

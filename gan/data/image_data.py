@@ -17,7 +17,7 @@ from gan.data.order import Order
 from gan.data.report import found, slow_start
 from gan.data.sources import FileSource, MemorySource, Source
 from gan.data.subset import Subset
-from gan.transfer import send
+from gan.data.transfer import send
 
 # A split beyond either is streamed. The second is what one core decodes in about ten seconds.
 MAX_DECODED_BYTES = 2**30

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gan.data import ImageData
 from gan.data.sources import Source
+from gan.data.transfer import send
 from gan.randomness import check_seed
 from gan.runs.description import changes
 from gan.runs.logger import ProtocolFields, RunLogger
@@ -19,7 +20,6 @@ from gan.training.lightning_options import check_early_stopping, check_lightning
 from gan.training.limits import check_limits, check_processes, limit_by_steps_alone
 from gan.training.optimizers import LinearDecay, Optimizer, Saved, check_states, make_optimizer, settings_of
 from gan.training.real_images import check_batch
-from gan.transfer import send
 
 
 class TrainingModule(LightningModule, ABC):

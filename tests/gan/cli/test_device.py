@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gan.cli.machine import chosen_accelerator
-from gan.transfer import send
+from gan.data.transfer import send
 
 
 @pytest.mark.parametrize(
