@@ -8,7 +8,7 @@ from torch import Tensor
 
 from convnorm.fast.gpu import matrices, products, spectrum, transforms
 from convnorm.fast.gpu.matrices import Positions, Size, multiple
-from convnorm.fast.gpu.tuning import tile
+from convnorm.fast.gpu.tuning import TILES
 from convnorm.functional import EPS, least_power
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -92,7 +92,7 @@ def _transform(name: str, matrix: Tensor, x: Rows, y: Rows, precision: str) -> N
     """Multiply x by a constant matrix (parts, rows, columns) into y."""
     outer, batch, k, columns = x.shape
     rows = y.shape[2]
-    (bc, bm, bk), warps, stages = tile(name, columns)
+    (bc, bm, bk), warps, stages = TILES[name]
     bc = min(bc, power_of_two(columns))
     transforms.transform[outer * batch, cdiv(columns, bc), cdiv(rows, bm)](
         matrix, x.data, y.data, columns, rows, k, batch, *x.strides, *y.strides, *matrix.stride(),
@@ -115,7 +115,7 @@ def multiply(
     """
     points, _, m, k = x.shape
     n = a.shape[3]
-    (bm, bn, bk), warps, stages = tile("products", k)
+    (bm, bn, bk), warps, stages = TILES["products"]
     bm, bn, bk = min(bm, power_of_two(m)), min(bn, power_of_two(n)), min(bk, power_of_two(k))
     products.products[cdiv(m, bm) * cdiv(n, bn), points](
         x, a, y, x if scale is None else scale, m, n, k, points, *x.stride(), *a.stride(), *y.stride()[:3],
@@ -130,7 +130,7 @@ def kernels_to_points(kernels: Tensor, v: Tensor, size: Size, taps: Positions, d
     waves = matrices.waves(size, taps, kernels.device)
     points = v[0].numel()
     y = kernels.new_empty(points, 2, outputs, inputs, dtype=dtype)
-    (rows, pairs), warps, stages = tile("kernels_to_points", inputs)
+    (rows, pairs), warps, stages = TILES["kernels_to_points"]
     products.kernels_to_points[cdiv(outputs * inputs, pairs), cdiv(2 * points, rows)](
         kernels, waves, v, y, outputs, inputs, points, kernel[0] * kernel[1], kernel[1], waves.shape[1],
         *kernels.stride(), BR=rows, BN=pairs, **_options(EXACT, warps, stages),
@@ -142,7 +142,7 @@ def points_to_kernels(points: Tensor, like: Tensor, size: Size, taps: Positions,
     """Return the adjoint of `kernels_to_points` but for V: a gradient in the shape and strides of kernels `like`."""
     outputs, inputs, *kernel = like.shape
     waves = matrices.waves(size, taps, points.device)
-    (block, pairs), warps, stages = tile("points_to_kernels", inputs)
+    (block, pairs), warps, stages = TILES["points_to_kernels"]
     programs = cdiv(outputs * inputs, pairs), cdiv(kernel[0] * kernel[1], 16)
     splits = min(cdiv(LEAST_PROGRAMS, programs[0] * programs[1]), cdiv(2 * len(points), block))
     rows = multiple(cdiv(2 * len(points), splits), block)
@@ -163,7 +163,7 @@ def preconditioner(kernels: Tensor, size: Size, dilation: Size) -> Tensor:
     taps = tuple(range(0, d * (k - 1) + 1, d) for k, d in zip(kernel, dilation, strict=True))
     waves = matrices.waves(size, taps, kernels.device)
     v = torch.empty(outputs, size[0] // 2 + 1, size[1], device=kernels.device)
-    (points, channels), warps, stages = tile("spectrum", inputs)
+    (points, channels), warps, stages = TILES["spectrum"]
     channels = min(channels, power_of_two(inputs))
     spectrum.spectrum[outputs, cdiv(v[0].numel(), points)](
         kernels, waves, v, inputs, v[0].numel(), kernel[0] * kernel[1], kernel[1], waves.shape[1],
