@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from gan.cli.help import HELP, SHORT_HELP
-from gan.cli.threads import let_waiting_threads_sleep
+from gan.cli.threads import let_waiting_threads_spin_briefly
 
 _MODULES = {
     "fit": "gan.cli.command",
@@ -82,7 +82,7 @@ class Program:
             return
         if rest == ["--help", "all"]:
             rest = ["--help"]
-        let_waiting_threads_sleep()  # torch reads it when it is imported
+        let_waiting_threads_spin_briefly()  # torch reads it when it is imported
         with _quick_imports():
             module = importlib.import_module(self.modules[command])
         if command in self.short_help:

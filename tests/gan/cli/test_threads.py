@@ -9,7 +9,7 @@ import yaml
 from test_cli import small, train  # noqa: F401 (a fixture)
 
 from gan.cli import machine, threads
-from gan.cli.threads import cpu_quota, let_waiting_threads_sleep, usable_cores
+from gan.cli.threads import cpu_quota, let_waiting_threads_spin_briefly, usable_cores
 
 
 @pytest.fixture
@@ -106,12 +106,17 @@ def test_cores_are_those_of_the_affinity(unset):
 
 
 @pytest.mark.parametrize(
-    ("environment", "policy"),
-    [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active"), ({"GOMP_SPINCOUNT": "100"}, None)],
+    ("environment", "added"),
+    [
+        ({}, {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}),
+        ({"OMP_WAIT_POLICY": "active"}, {}),
+        ({"GOMP_SPINCOUNT": "100"}, {}),
+    ],
 )
-def test_waiting_threads_sleep_unless_the_user_says_otherwise(environment, policy):
-    let_waiting_threads_sleep(environment)
-    assert environment.get("OMP_WAIT_POLICY") == policy
+def test_waiting_threads_spin_briefly_unless_the_user_says_otherwise(environment, added):
+    before = dict(environment)
+    let_waiting_threads_spin_briefly(environment)
+    assert environment == before | added
 
 
 def cores(monkeypatch, number, at_import=None):
