@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from convnorm.fast.gradients import by_plain_operations, transformed
+from convnorm.fast.gradients import batched, by_plain_operations, transformed
 
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -37,7 +37,7 @@ class _KeepMemoryFormat(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad.contiguous(memory_format=ctx.format)
+        return grad if batched(grad) else grad.contiguous(memory_format=ctx.format)
 
 
 def keep_memory_format(x: Tensor) -> Tensor:

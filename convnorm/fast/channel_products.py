@@ -16,7 +16,7 @@ from torch.autograd.function import FunctionCtx
 
 from convnorm.autocast import without_autocast
 from convnorm.fast.gauss import Block, Matrices, split
-from convnorm.fast.gradients import by_plain_operations, gradients_with_graph
+from convnorm.fast.gradients import backward_by_plain_operations, by_plain_operations, plain_gradients
 from convnorm.fast.transform import empty, from_frequencies, small_products, to_frequencies, transform
 from convnorm.memory_format import keep_memory_format
 
@@ -86,9 +86,9 @@ class _Products(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         u, taps, v = ctx.saved_tensors
         needed = ctx.needs_input_grad[:2]
-        if torch.is_grad_enabled():  # create_graph=True, for a gradient penalty
+        if backward_by_plain_operations(grad):
             again = functools.partial(_products, v=v, constants=ctx.constants)
-            return *gradients_with_graph(again, (u, taps), needed, grad), None, None
+            return *plain_gradients(again, (u, taps), needed, grad), None, None
         return *_gradients(u, taps, v, ctx.constants, grad, needed), None, None
 
 

@@ -9,7 +9,7 @@ from torch.autograd.function import FunctionCtx
 from torch.nn.grad import conv2d_weight
 
 from convnorm.autocast import is_enabled, precision, without_autocast
-from convnorm.fast.gradients import by_plain_operations, gradients_with_graph
+from convnorm.fast.gradients import backward_by_plain_operations, by_plain_operations, plain_gradients
 from convnorm.layers import CONVOLVE
 
 # Widest kernel whose weight gradient is fast in oneDNN, if the image's height is padded before. In bfloat16 a 5x3
@@ -53,8 +53,8 @@ class _Depthwise(torch.autograd.Function):
     @without_autocast
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         saved, needed = ctx.saved_tensors, ctx.needs_input_grad
-        if torch.is_grad_enabled():  # create_graph=True, for a gradient penalty
-            return gradients_with_graph(_convolve, saved, needed, grad)
+        if backward_by_plain_operations(grad):
+            return plain_gradients(_convolve, saved, needed, grad)
         x, weight, _ = saved
         return (
             _convolve(grad, weight.flip(2, 3), None) if needed[0] else None,

@@ -26,10 +26,27 @@ def transformed() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
-def gradients_with_graph(
+def batched(grad: Tensor) -> bool:
+    """Return whether vmap runs the backward pass that got this gradient.
+
+    It does so after an ordinary forward pass in a vmap of `torch.autograd.grad`, with ``is_grads_batched=True``, and in
+    `torch.autograd.functional.jacobian(vectorize=True)`. The last two have an older vmap than `torch.func`.
+    """
+    return transformed() or torch._C._functorch.is_legacy_batchedtensor(grad)
+
+
+def backward_by_plain_operations(grad: Tensor) -> bool:
+    """Return whether a hand-written backward pass must leave its gradients to autograd.
+
+    It must where they are to be differentiated again (``create_graph=True``, for a gradient penalty), and under vmap.
+    """
+    return torch.is_grad_enabled() or batched(grad)
+
+
+def plain_gradients(
     function: Callable[..., Tensor], inputs: Sequence[Tensor | None], needed: Sequence[bool], grad: Tensor
 ) -> tuple[Tensor | None, ...]:
-    """Return gradients that can be differentiated again (``create_graph=True``), as a gradient penalty needs.
+    """Return gradients computed by autograd, which can be differentiated again if gradients are enabled.
 
     Args:
         function: the forward pass in plain operations.
@@ -37,10 +54,12 @@ def gradients_with_graph(
         needed: which of them need a gradient.
         grad: gradient of the output.
     """
-    # Aliases, because one input may itself be a function of another: in a layer that is applied twice.
-    aliases = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
-    wanted = [alias for alias, need in zip(aliases, needed, strict=True) if need and alias is not None]
-    found = iter(torch.autograd.grad(function(*aliases), wanted, grad, create_graph=True))
+    differentiable = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # Aliases, because one input may itself be a function of another: in a layer that is applied twice.
+        aliases = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
+        wanted = [alias for alias, need in zip(aliases, needed, strict=True) if need and alias is not None]
+        found = iter(torch.autograd.grad(function(*aliases), wanted, grad, create_graph=differentiable))
     return tuple(next(found) if need else None for need in needed)
 
 
@@ -64,4 +83,5 @@ class _ConstantProduct(torch.autograd.Function):
     @staticmethod
     @without_autocast
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
-        return None, constant_product(ctx.matrix.T, grad)
+        transposed = ctx.matrix.T
+        return None, transposed @ grad if batched(grad) else constant_product(transposed, grad)

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.func import functional_call, functionalize, grad, hessian, jvp, linearize, vmap
+from torch.autograd.functional import jacobian
+from torch.func import functional_call, functionalize, grad, hessian, jacfwd, jacrev, jvp, linearize, vmap
 
 from convnorm import ConvNorm
 
@@ -27,8 +28,10 @@ def layer(request: pytest.FixtureRequest) -> ConvNorm:
     return ConvNorm(LAYERS[request.param]).double()
 
 
-def images(layer: ConvNorm, layout: torch.memory_format = torch.contiguous_format) -> Tensor:
-    x = torch.randn(3, 3, *(7, 6)[: layer.layer.weight.dim() - 2], dtype=torch.float64)
+def images(
+    layer: ConvNorm, layout: torch.memory_format = torch.contiguous_format, size: tuple[int, int] = (7, 6)
+) -> Tensor:
+    x = torch.randn(3, 3, *size[: layer.layer.weight.dim() - 2], dtype=torch.float64)
     return x.contiguous(memory_format=layout) if x.dim() == 4 else x
 
 
@@ -95,3 +98,36 @@ def test_images_by_themselves_under_autocast() -> None:
         found = vmap(lambda image: norm(image[None])[0])(x)
     truth = norm(x)
     assert (found - truth).norm() < 2e-2 * truth.norm()
+
+
+@pytest.mark.usefixtures("algorithm")
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_jacobians_by_every_way(layer: ConvNorm, layout: torch.memory_format) -> None:
+    """`jacobian` makes one backward pass a row; with `vectorize` it applies vmap to the backward pass alone."""
+    x = images(layer, layout, (3, 2))[:1]
+    rows = jacobian(layer, x)
+    for found in jacrev(layer)(x), jacfwd(layer)(x), jacobian(layer, x, vectorize=True):
+        torch.testing.assert_close(found, rows)
+
+
+@pytest.mark.usefixtures("algorithm")
+def test_many_gradients_at_once(layer: ConvNorm) -> None:
+    """By vmap over the backward pass, in images and parameters; and their gradients, for a penalty on them."""
+    x = images(layer).requires_grad_()
+    asked = [x, *layer.parameters()]
+    y = layer(x).sin()
+    directions = torch.randn(3, *y.shape, dtype=y.dtype)
+    for create_graph in False, True:
+        found = torch.autograd.grad(
+            y, asked, directions, retain_graph=True, is_grads_batched=True, create_graph=create_graph
+        )
+        single = [
+            torch.autograd.grad(y, asked, each, retain_graph=True, create_graph=create_graph) for each in directions
+        ]
+        truth = [torch.stack(each) for each in zip(*single, strict=True)]
+        torch.testing.assert_close(list(found), truth)
+    second, expected = (
+        torch.autograd.grad(sum(each.square().sum() for each in gradients), asked, retain_graph=True)
+        for gradients in (found, truth)
+    )
+    torch.testing.assert_close(second, expected)

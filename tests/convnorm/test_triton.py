@@ -254,6 +254,20 @@ def test_second_derivatives(everywhere: list[str]) -> None:
         assert error(ours, theirs) < 2e-3
 
 
+def test_many_gradients_at_once(everywhere: list[str]) -> None:
+    norm, x = ConvNorm(nn.Conv2d(3, 4, 3, padding=1), affine=False), torch.randn(2, 3, 4, 4, requires_grad=True)
+    y, asked = norm(x), [x, norm.layer.weight]
+    assert everywhere == ["_triton"]
+    directions = torch.randn(3, *y.shape)
+    single = [torch.autograd.grad(y, asked, each, retain_graph=True) for each in directions]
+    truth = [torch.stack(each).double() for each in zip(*single, strict=True)]
+    batched = torch.autograd.grad(y, asked, directions, retain_graph=True, is_grads_batched=True)
+    mapped = vmap(lambda each: torch.autograd.grad(y, asked, each, retain_graph=True))(directions)
+    for found in batched, mapped:
+        for ours, theirs in zip(found, truth, strict=True):
+            assert error(ours, theirs) < 2e-3
+
+
 def test_precisions(everywhere: list[str]) -> None:
     norm, x = ConvNorm(nn.Conv2d(3, 4, 3, padding=1)), torch.randn(2, 3, 4, 4)
     truth = norm.double()(x.double())

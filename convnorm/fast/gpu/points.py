@@ -11,7 +11,7 @@ from convnorm.fast import channel_products
 from convnorm.fast.dft import Positions
 from convnorm.fast.gauss import matrices
 from convnorm.fast.gpu import launch
-from convnorm.fast.gradients import gradients_with_graph
+from convnorm.fast.gradients import backward_by_plain_operations, plain_gradients
 
 
 def convolve(x: Tensor, kernels: Tensor, v: Tensor, at: Positions, precision: str = "tf32") -> Tensor:
@@ -47,9 +47,9 @@ class _Convolve(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, kernels, v, image, transfer = ctx.saved_tensors
         needed = ctx.needs_input_grad[:2]
-        if torch.is_grad_enabled():  # create_graph=True, for a gradient penalty
+        if backward_by_plain_operations(grad):
             again = functools.partial(_again, v=v, at=ctx.at)
-            return *gradients_with_graph(again, (x, kernels), needed, grad), None, None, None
+            return *plain_gradients(again, (x, kernels), needed, grad), None, None, None
         of_x = of_kernels = None
         at, precision = ctx.at, ctx.precision
         with torch.cuda.device_of(grad):
