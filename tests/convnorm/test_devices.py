@@ -1,6 +1,7 @@
 """What other devices than a CPU compute, tried on a CPU."""
 
 import copy
+import itertools
 from typing import Any
 
 import pytest
@@ -9,10 +10,12 @@ from test_modules import LAYERS, image
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convnorm import ConvNorm
+from convnorm import ConvNorm, cache_preconditioners
 from convnorm.fast import channel_products, choice, gauss, transform
+from convnorm.spectra import operator_norm, singular_values
 
 one_block = gauss.spans
+UNSEEN = itertools.count(8)  # widths that no layer has met, so that constants are made anew
 
 pytestmark = pytest.mark.usefixtures("algorithm")
 FAST = pytest.mark.parametrize("algorithm", ["_channel_products", "_separable"], indirect=True)
@@ -71,3 +74,35 @@ def test_larger_images_need_no_more_operations(algorithm: str, monkeypatch) -> N
         assert operations(8) < operations(16)
     act_as_another_device(monkeypatch)
     assert operations(8) == operations(16)
+
+
+def passes(norm: ConvNorm, x: Tensor) -> list[Tensor]:
+    """Return outputs in training and evaluation, gradients, and gradients of gradients."""
+    x = x.detach().clone().requires_grad_()
+    asked = [x, *norm.parameters()]
+    y = norm(x)
+    slopes = torch.autograd.grad(y.square().sum(), asked, create_graph=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        coarse = norm(x)
+    cached = cache_preconditioners(copy.deepcopy(norm)).eval()(x)
+    return [y, coarse, cached, *slopes, *torch.autograd.grad(slopes[0].square().sum(), asked)]
+
+
+@pytest.mark.parametrize("name", ["k3", "k4s2", "k1", "grouped", "reflect", "transposed k4s2", "1d"])
+def test_the_default_device_does_not_matter(name: str) -> None:
+    layer = copy.deepcopy(LAYERS[name])
+    x = torch.randn(2, layer.in_channels, *(next(UNSEEN), 6)[: layer.weight.dim() - 2])
+    with torch.device("meta"):
+        norm = ConvNorm(layer, momentum=0.5)
+        found = passes(copy.deepcopy(norm), x)
+    assert {tensor.device.type for tensor in [*found, *norm.state_dict().values()]} == {"cpu"}
+    for ours, theirs in zip(found, passes(norm, x), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_singular_values_do_not_depend_on_the_default_device() -> None:
+    norm, size = ConvNorm(copy.deepcopy(LAYERS["k3"])), (2, 3)
+    with torch.device("meta"):
+        found, values = operator_norm(norm, size), singular_values(norm, size)
+    assert found == operator_norm(norm, size)
+    assert torch.equal(values, singular_values(norm, size))
