@@ -1,16 +1,18 @@
 """Work and sums that several processes share. A single process needs no process group."""
 
+import math
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 _alone = False
+Item = TypeVar("Item")
 
 
 def process_group() -> tuple[int, int]:
@@ -51,6 +53,31 @@ def my_blocks(total: int, size: int) -> Iterator[tuple[int, int]]:
     rank, world_size = process_group()
     for start in range(rank * size, total, world_size * size):
         yield start, min(size, total - start)
+
+
+def measure_together(items: Sequence[Item], measure: Callable[[Item], float], device: torch.device) -> list[float]:
+    """Return what `measure` returns for each item. Each process measures its share; every process must call it.
+
+    Args:
+        items: The same in every process.
+        measure: Returns the same in every process, bit for bit.
+        device: Where the processes exchange tensors.
+
+    Raises:
+        ValueError: in every process, if `measure` raises one.
+    """
+    rank, processes = process_group()
+    if processes == 1:
+        return [measure(item) for item in items]
+    own = torch.zeros(len(items), dtype=torch.float64, device="cpu")
+    for i in range(rank, len(items), processes):
+        try:
+            own[i] = measure(items[i])
+        except ValueError:  # the others wait for the sum
+            own[i] = math.nan
+    values = own.to(device)
+    all_reduce(values)
+    return [measure(item) if math.isnan(value) else value for item, value in zip(items, values.tolist(), strict=True)]
 
 
 def all_reduce(*tensors: Tensor) -> None:

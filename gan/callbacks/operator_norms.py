@@ -11,6 +11,7 @@ import convnorm
 from convnorm.layers import is_hooked
 from convnorm.spectra import operator_norm
 from gan.checks import check_at_least
+from gan.distributed import measure_together
 from gan.metrics.exactness import exact_inference
 from gan.networks.evaluation_mode import evaluating
 from gan.training.base import TrainingModule
@@ -51,21 +52,28 @@ class OperatorNorms(Callback):
             norms = {
                 f"operator_norm/{name}/{layer}": value
                 for name, (network, inputs) in module.example_inputs().items()
-                for layer, value in operator_norms(network, *inputs)
+                for layer, value in operator_norms(network, *inputs).items()
             }
         module.publish(norms)
 
 
 @torch.no_grad()
-def operator_norms(network: nn.Module, *inputs: Tensor) -> Iterator[tuple[str, float]]:
-    """Yield the name and the operator norm of every linear layer and convolution, for inputs of such shapes.
+def operator_norms(network: nn.Module, *inputs: Tensor) -> dict[str, float]:
+    """Return the operator norm of every linear layer and convolution by name, for inputs of such shapes.
 
-    Layers that are not called in evaluation mode are left out.
+    Layers that are not called in evaluation mode are left out. Several processes share the layers among them: every
+    process must call it.
+
+    Raises:
+        ValueError: if the weights of a layer are not finite.
     """
     sizes = _input_sizes(network, inputs)
-    for name, layer in _layers(network):
-        if name in sizes:
-            yield name, float(operator_norm(layer, sizes[name]))
+    layers = {name: layer for name, layer in _layers(network) if name in sizes}
+
+    def measure(name: str) -> float:
+        return operator_norm(layers[name], sizes[name])
+
+    return dict(zip(layers, measure_together(list(layers), measure, inputs[0].device), strict=True))
 
 
 def _layers(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:

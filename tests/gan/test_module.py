@@ -306,7 +306,7 @@ def test_what_is_frozen_in_evaluation_mode_stays_so():
     modes = [each.training for each in module.modules()]
     module.sample(4)
     assert [each.training for each in module.modules()] == modes
-    assert dict(operator_norms(module.discriminator, torch.zeros(1, 1, 32, 32)))
+    assert operator_norms(module.discriminator, torch.zeros(1, 1, 32, 32))
     assert [each.training for each in module.modules()] == modes
 
 
@@ -326,7 +326,7 @@ class Unusual(DCGANDiscriminator):
 
 def test_layers_that_are_not_called_have_no_operator_norm():
     network = Unusual(image_size=32, channels=1, num_classes=10, width=4)
-    measured = dict(operator_norms(network, torch.zeros(1, 1, 32, 32)))
+    measured = operator_norms(network, torch.zeros(1, 1, 32, 32))
     assert {"downs.0.conv", "named"} <= set(measured)
     assert measured["named"] == pytest.approx(abs(network.named.weight.item()))
     assert not [name for name in measured if name.startswith(("unused", "attention", "hooked"))]
