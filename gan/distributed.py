@@ -130,7 +130,7 @@ def average_gradients(parameters: Iterable[nn.Parameter], values: Tensor) -> Ten
     """
     if process_group()[1] == 1:
         return values
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    gradients = [_as_in_memory(each.grad, each) for each in parameters if each.grad is not None]
     flat = torch.cat([*(gradient.flatten() for gradient in gradients), values])
     dist.all_reduce(flat)
     flat /= dist.get_world_size()
@@ -138,3 +138,12 @@ def average_gradients(parameters: Iterable[nn.Parameter], values: Tensor) -> Ten
     means = [mean.view_as(gradient) for mean, gradient in zip(means, gradients, strict=True)]
     torch._foreach_copy_(gradients, means)
     return mean_values
+
+
+def _as_in_memory(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """Return a view of a gradient whose axes are in the order of the parameter's strides.
+
+    It is contiguous where gradient and parameter have the same memory format, so flattening it copies nothing, also in
+    channels_last. The order is the parameter's because that is the same in every process.
+    """
+    return gradient.permute(sorted(range(parameter.dim()), key=parameter.stride, reverse=True))

@@ -168,6 +168,6 @@ def _sample(x: Tensor, positions: Tensor, step: Tensor) -> Tensor:
     own = x[chosen // x.shape[2], :, chosen % x.shape[2]]
     if processes == 1:
         return own.T[None]
-    everyone = [torch.empty_like(own) for _ in range(processes)]
-    dist.all_gather(everyone, own)
-    return torch.cat(everyone).T[None]
+    everyone = own.new_empty(processes * size, own.shape[1])
+    dist.all_gather_into_tensor(everyone, own.contiguous())
+    return everyone.T[None]
