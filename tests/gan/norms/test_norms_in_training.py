@@ -22,7 +22,9 @@ def norm(request):
 
 
 def sgd(parameters):
-    return torch.optim.SGD(parameters, lr=0.01, momentum=0.9)
+    """At a rate of 0.01, one process from weights that differ in the last bit ends 5e-8 away after 3 steps: mixtures
+    divide by the small variances of their components."""
+    return torch.optim.SGD(parameters, lr=0.001, momentum=0.9)
 
 
 def train(path, norm, steps, processes=1, ckpt_path=None):
@@ -63,9 +65,7 @@ def test_the_average_of_weights_has_its_state(norm, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("norm", NORMS[1:], ids=lambda norm: type(norm).__name__)
 def test_two_processes_compute_what_one_does(norm, tmp_path):
-    """A mixture in two processes is compared with one in test_mixture.py."""
     one, two = tmp_path / "one.ckpt", tmp_path / "two.ckpt"
     assert together(lambda: train(one, norm, 3), 1) == [0]
     assert together(lambda: train(two, norm, 3, 2)) == [0, 0]
