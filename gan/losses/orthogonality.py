@@ -94,12 +94,14 @@ class ConvOrthogonality(WeightPenalty):
 
     A is the convolution with its stride, on an image without border. All rows of an output channel are shifts of one,
     which is counted once. A Aᵀ is a convolution, too: its kernel is the layer's, convolved with itself at all shifts at
-    which the two overlap. Where a layer has more outputs than inputs, as from 3 to 64 channels, Aᵀ A takes its place,
-    since only that can be the identity. An orthogonal kernel costs 0: away from the image's border, all singular values
-    of the layer are 1.
+    which the two overlap (eq. 7: stride S, padding ⌊(k − 1) / S⌋ · S). Where a layer has more outputs than inputs at
+    S² positions, as from 3 to 64 channels, Aᵀ A takes its place (eq. 10), since only that can be the identity; the two
+    differ by a constant. An orthogonal kernel costs 0: away from the image's border, all singular values of the layer
+    are 1.
 
-    The authors' code takes the norm without the square, with weight 0.1, and misses shift 0 where the stride is 2. That
-    weight does not carry over; the default here is ours.
+    The square, less that constant, is the L_orth of Achour, Malgouyres and Mamalet (JMLR 23, 2022). The code of Wang et
+    al. takes the norm without the square, with weight 0.1, and pads by 1, which misses shift 0 where the stride is 2.
+    That weight does not carry over; the default here is ours.
 
     Args:
         weight: How strong it is.

@@ -142,6 +142,21 @@ def test_conv_orthogonality_is_that_of_the_dense_matrix(outputs, inputs, size, s
     torch.testing.assert_close(ConvOrthogonality(1.0)(twin), cost_of_the_matrix(layer))
 
 
+@pytest.mark.parametrize(
+    ("outputs", "inputs", "size", "stride"),
+    [(3, 4, 3, 1), (4, 3, 3, 1), (3, 4, 4, 1), (4, 3, 3, 2), (13, 3, 3, 2), (5, 2, 4, 2), (9, 2, 4, 2), (2, 3, 3, 3)],
+)
+def test_conv_orthogonality_is_that_of_the_paper(outputs, inputs, size, stride):
+    """Eq. 7, squared, less the least that more outputs than phases of inputs can reach (Achour et al., 2022)."""
+    torch.manual_seed(0)
+    kernels = torch.randn(outputs, inputs, size, size, dtype=torch.float64)
+    padding = (size - 1) // stride * stride
+    products = F.conv2d(kernels, kernels, stride=stride, padding=padding)
+    products[:, :, padding // stride, padding // stride] -= torch.eye(outputs)
+    expected = products.square().sum() - max(0, outputs - inputs * stride**2)
+    torch.testing.assert_close(ConvOrthogonality(1.0)(layer_with(kernels, stride=stride)), expected)
+
+
 def test_descent_makes_singular_values_one():
     torch.manual_seed(0)
     for layer in nn.Conv2d(2, 3, 2), nn.Conv2d(3, 2, 2):
