@@ -1,4 +1,4 @@
-"""Callbacks. All of them count generator steps."""
+"""Callbacks. All of them count training steps."""
 
 from gan.callbacks.announcement import Announcement
 from gan.callbacks.checkpoint import AtomicCheckpointIO, Checkpoint

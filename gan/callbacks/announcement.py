@@ -78,7 +78,7 @@ class Announcement(Callback):
     def _end(self, trainer: Trainer, module: TrainingModule) -> list[str]:
         over = trainer.global_step >= trainer.max_steps
         after = duration(time.perf_counter() - self._since)
-        lines = [f"{'finished' if over else 'stopped'} at generator step {trainer.global_step} after {after}"]
+        lines = [f"{'finished' if over else 'stopped'} at step {trainer.global_step} after {after}"]
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if scores := scores_in_words(values):
             step = max(module.published_at[name] for name in values if scores_in_words({name: values[name]}))

@@ -18,7 +18,7 @@ from gan.training.base import TrainingModule
 
 
 class Checkpoint(LightningCheckpoint):
-    """Saves the whole state of a run at its start, every n generator steps, and at its end.
+    """Saves the whole state of a run at its start, every n steps, and at its end.
 
     Lightning calls callbacks of this kind last, so everything that belongs to a step is done and logged by then.
 

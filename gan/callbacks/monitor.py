@@ -15,7 +15,7 @@ from gan.training.base import TrainingModule
 
 
 class Monitor(Callback):
-    """Logs losses, logits, learning rates, speed and memory every n generator steps.
+    """Logs losses, logits, learning rates, speed and memory every n steps.
 
     `loss/...` and `logits/...` are those of the last updates, averaged over the processes. `images_per_second` counts
     the real images of all processes, and all the time since the last line, that of an evaluation included.

@@ -27,7 +27,7 @@ class OperatorNorms(Callback):
     are left out.
 
     Args:
-        every_n_steps: Generator steps between two measurements. The first is made before training.
+        every_n_steps: Steps between two measurements. The first is made before training.
     """
 
     def __init__(self, every_n_steps: int = 1000) -> None:

@@ -15,7 +15,7 @@ SECONDS_BETWEEN_UPDATES = 0.5
 
 
 class Progress(ProgressBar):
-    """Shows generator step, losses, images/s and time left; below it the progress of an evaluation."""
+    """Shows step, losses, images/s and time left; below it the progress of an evaluation."""
 
     def __init__(self) -> None:
         super().__init__()

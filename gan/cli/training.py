@@ -41,7 +41,7 @@ from gan.training.strategy import GANStrategy
 LIMITS = {"validate": "limit_val_batches", "test": "limit_test_batches"}
 TRAINER_DEFAULTS = {
     "default_root_dir": "runs",
-    "max_epochs": -1,  # the data have no end: max_steps, in generator steps, says when the training is over
+    "max_epochs": -1,  # the data have no end: max_steps says when the training is over
     "num_sanity_val_steps": 0,
     "use_distributed_sampler": False,
     "enable_model_summary": False,

@@ -42,7 +42,7 @@ class TrainLoader(ABC):
 
     Args:
         order: Which images, where, mirrored or not.
-        first_step: Returns the generator step to start at. Called when the iteration starts: a run that resumes knows
+        first_step: Returns the training step to start at. Called when the iteration starts: a run that resumes knows
             its step only then.
         fingerprint: Tells the set of images from others; "" where that does not matter.
     """

@@ -49,10 +49,10 @@ class Order:
             )
 
     def batch(self, step: int) -> tuple[Indices, Flips]:
-        """Return what this process reads in one generator step.
+        """Return what this process reads in one training step.
 
         Args:
-            step: The generator step, from 0.
+            step: The training step, from 0.
 
         Returns:
             Indices of images and whether each is mirrored, both of length `batches_per_step` * `batch_size` /

@@ -118,7 +118,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def steps_per_second(group: Group) -> Spread:
-    """Return generator steps a second: each run's median over its lines, so that evaluations count little."""
+    """Return training steps a second: each run's median over its lines, so that evaluations count little."""
     speeds = []
     for run in group.runs:
         images = [value for _, value in run.series("images_per_second")]

@@ -1,4 +1,4 @@
-"""Curves over generator steps as SVG, drawn without a library so that a report needs none."""
+"""Curves over training steps as SVG, drawn without a library so that a report needs none."""
 
 import math
 from collections.abc import Sequence
@@ -90,7 +90,7 @@ class _Scale:
         for step in _ticks(0, self.last):
             x = f"{self.x(step):.1f}"
             parts.append(f'<text x="{x}" y="{bottom + 16}" text-anchor="middle">{step:g}</text>')
-        parts.append(f'<text x="{right}" y="{_HEIGHT - 4}" text-anchor="end">generator step</text>')
+        parts.append(f'<text x="{right}" y="{_HEIGHT - 4}" text-anchor="end">step</text>')
         return parts
 
     def line(self, points: Points, style: str, name: str) -> str:

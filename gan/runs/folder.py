@@ -34,12 +34,12 @@ def experiment_folder(root: str, experiment: str) -> Path:
 
 
 def checkpoint_path(run: Path, step: int) -> Path:
-    """Return the path of the checkpoint of a generator step."""
+    """Return the path of the checkpoint of a training step."""
     return run / CHECKPOINTS / f"step_{step:08d}.ckpt"
 
 
 def checkpoints(run: Path) -> dict[int, Path]:
-    """Return the run's checkpoints by generator step, oldest first."""
+    """Return the run's checkpoints by training step, oldest first."""
     found = {int(match[1]): path for path in (run / CHECKPOINTS).glob("*") if (match := _STEP.fullmatch(path.name))}
     return dict(sorted(found.items()))
 

@@ -83,7 +83,7 @@ class RunLogger(TensorBoardLogger):
     def log_metrics(
         self, metrics: Mapping[str, Any], step: int | None = None, protocol: ProtocolFields | None = None
     ) -> None:
-        """Log values, and the protocol of an evaluation, under a generator step.
+        """Log values, and the protocol of an evaluation, under a training step.
 
         The line in `metrics.jsonl` is flushed on return. Values that are already recorded for this step are skipped:
         a run that was killed between an evaluation and its checkpoint makes that evaluation twice.
@@ -204,7 +204,7 @@ def _subject(line: Mapping[str, Any]) -> tuple[frozenset[str], str]:
 
 
 def _step_of(line: bytes) -> float:
-    """Return the generator step of a line of metrics; infinity if it is none."""
+    """Return the training step of a line of metrics; infinity if it is none."""
     try:
         return int(json.loads(line)["step"])
     except (ValueError, TypeError, KeyError, OverflowError):  # as many kinds as there are ways of being none

@@ -17,7 +17,7 @@ class Outcome:
     Attributes:
         status: "finished" at `max_steps`; "stopped" before, by a rule of its configuration; "diverged" when a loss or
             weight was not finite.
-        step: The last generator step.
+        step: The last training step.
         message: What was wrong with a diverged run.
     """
 

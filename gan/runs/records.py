@@ -11,7 +11,7 @@ import yaml
 from gan.runs.folder import CONFIG, METRICS, SAMPLES, is_run
 from gan.runs.outcome import Outcome, read_outcome
 
-Points = list[tuple[int, float]]  # generator step and value; NaN where it was not finite
+Points = list[tuple[int, float]]  # step and value; NaN where it was not finite
 Protocol = tuple[tuple[str, Any], ...]  # the fields of a protocol by name
 _COST = "evaluation_seconds", "evaluation_share"
 
@@ -39,14 +39,14 @@ class RunRecords:
 
     @property
     def images_per_step(self) -> int | None:
-        """Real images of a generator step; None if the configuration does not say."""
+        """Real images of a training step; None if the configuration does not say."""
         data, model = self.config.get("data") or {}, self.config.get("model") or {}
         batch, updates = (data.get("init_args") or {}).get("batch_size"), model.get("discriminator_steps")
         return batch * updates if isinstance(batch, int) and isinstance(updates, int) else None
 
     @property
     def last_step(self) -> int:
-        """The last generator step of which there is a record."""
+        """The last step of which there is a record."""
         recorded = max((line["step"] for line in self.lines), default=0)
         return max(recorded, 0 if self.outcome is None else self.outcome.step)
 

@@ -207,7 +207,7 @@ class TrainingModule(LightningModule, ABC):
         if self.image_data is not None:
             self.check_share(self.batch_size // self.trainer.world_size)
         if self._loaded_step >= self.trainer.max_steps:
-            steps = f"generator step {self._loaded_step} of trainer.max_steps {self.trainer.max_steps}"
+            steps = f"step {self._loaded_step} of trainer.max_steps {self.trainer.max_steps}"
             self.trainer.print(f"nothing to train: the run is at {steps} already")
 
     def on_train_start(self) -> None:

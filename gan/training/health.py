@@ -30,7 +30,7 @@ class Health:
         self._stop_requests: Tensor | None = None
 
     def begin(self, step: int) -> None:
-        """Start a generator step, counted from 1."""
+        """Start a training step, counted from 1."""
         self._step = step
 
     def values_to_average(self, loss: Tensor) -> Tensor:
@@ -69,4 +69,4 @@ class Health:
         self._quantities.clear()
 
     def _add(self, network: str, quantity: str, number: Tensor) -> None:
-        self._quantities.append((f"generator step {self._step}: the {network}'s {quantity}", number))
+        self._quantities.append((f"step {self._step}: the {network}'s {quantity}", number))

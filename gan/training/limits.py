@@ -1,4 +1,4 @@
-"""The trainer's limits in terms of generator steps."""
+"""The trainer's limits in terms of training steps."""
 
 from collections.abc import Callable
 
@@ -28,10 +28,10 @@ def check_limits(trainer: Trainer) -> None:
     """Check the limits of a training.
 
     Raises:
-        ValueError: if they would train nothing, or are not in generator steps.
+        ValueError: if they would train nothing, or are not in training steps.
     """
     if trainer.max_steps < 1:
-        raise ValueError(f"trainer.max_steps must be at least 1 (generator steps), got {trainer.max_steps}")
+        raise ValueError(f"trainer.max_steps must be at least 1, got {trainer.max_steps}")
     epochs, batches = trainer.max_epochs, trainer.limit_train_batches
     for setting, limit in {"limit_train_batches": batches, "max_epochs": epochs}.items():
         if limit == 0:
@@ -45,7 +45,7 @@ def check_limits(trainer: Trainer) -> None:
 
 
 def limit_by_steps_alone(trainer: Trainer) -> Callable[[], None]:
-    """Let generator steps be the only limit: Lightning also counts epochs, and ours has no end.
+    """Let training steps be the only limit: Lightning also counts epochs, and ours has no end.
 
     Returns:
         A function that restores the trainer's own limits.

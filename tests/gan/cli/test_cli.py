@@ -90,7 +90,7 @@ ERRORS = [
     (["--config=/nowhere.yaml"], "--config: no file /nowhere.yaml, and no configuration of that name among "),
     (["--ckpt_path=/nowhere.ckpt"], "/nowhere.ckpt is neither a checkpoint nor the folder of a run with"),
     (["--ckpt_path=last", "--experiment=other"], "no run in runs/other: nothing to continue"),
-    (["--trainer.max_steps=0"], "trainer.max_steps must be at least 1 (generator steps), got 0"),
+    (["--trainer.max_steps=0"], "trainer.max_steps must be at least 1, got 0"),
     (["--trainer.max_steps=-5"], "`max_steps` must be a non-negative integer or -1 (infinite steps). You passed in -5"),
     (["--trainer.limit_train_batches=0"], "trainer.limit_train_batches must not be 0: nothing would be trained"),
     (["--trainer.max_epochs=0"], "trainer.max_epochs must not be 0: nothing would be trained"),
@@ -342,7 +342,7 @@ def test_a_run_that_is_over_stays_as_it_is(train, capsys, bar):
     capsys.readouterr()
     assert contents(train(*small("--trainer.max_steps=1", bar, "--ckpt_path=last"))) == before
     *_, said = capsys.readouterr().out.splitlines()
-    assert said == "nothing to train: the run is at generator step 1 of trainer.max_steps 1 already"
+    assert said == "nothing to train: the run is at step 1 of trainer.max_steps 1 already"
     checkpoint = checkpoints(Path("runs", "quickstart", "version_0"))[1]
     train(*small("--trainer.max_steps=1", bar, f"--ckpt_path={checkpoint}"))
     assert [path.name for path in Path("runs", "quickstart").iterdir()] == ["version_0"]
@@ -436,7 +436,7 @@ def test_start_and_end_say_what_one_needs(train, capsys):
     assert "3 steps of 8 images 32x32x1, labels not used: 0.0134 passes over 1,797\n" in out  # 3 * 8 / 1797
     assert "the run is in runs/quickstart/version_0; watch it with: tensorboard --logdir runs/quickstart\n" in out
     assert re.search(r"step 3: fd_digits \S+  is_digits \S+( ± \S+)?  \(\S+ s\)\n", out)
-    end = out[out.index("finished at generator step 3 after ") :].splitlines()
+    end = out[out.index("finished at step 3 after ") :].splitlines()
     assert re.fullmatch(r"scores: fd_digits \S+  is_digits \S+( ± \S+)? \(step 3\)", end[1])
     assert end[2:] == [
         "next:",

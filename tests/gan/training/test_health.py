@@ -58,17 +58,17 @@ SPOILT = {
     "a weight of D": (
         lambda module: module.discriminator.head.linear.weight,
         math.nan,
-        "generator step 4: the discriminator's loss is nan",
+        "step 4: the discriminator's loss is nan",
     ),
     "a weight of G": (
         lambda module: module.generator.project.weight,
         math.inf,
-        "generator step 4: the discriminator's loss is nan",
+        "step 4: the discriminator's loss is nan",
     ),
     "a running statistic of G": (
         lambda module: module.generator.norm.running_var,
         math.inf,
-        "generator step 4: the generator's norm of all weights is inf",
+        "step 4: the generator's norm of all weights is inf",
     ),
 }
 
@@ -87,7 +87,7 @@ def test_what_is_not_finite_is_named_in_the_same_step(tmp_path, case):
 @pytest.mark.parametrize(("network", "name", "value"), [("d", "discriminator", "inf"), ("g", "generator", "-inf")])
 def test_an_infinite_loss(tmp_path, network, name, value):
     run = train(tmp_path, loss=Overflow(network))
-    assert (run / "error").read_text().startswith(f"generator step 4: the {name}'s loss is {value}")
+    assert (run / "error").read_text().startswith(f"step 4: the {name}'s loss is {value}")
     assert list(checkpoints(run)) == [0, 1, 2, 3]
 
 
@@ -95,7 +95,7 @@ def test_an_infinite_loss(tmp_path, network, name, value):
 def test_an_update_that_overflows_names_its_network(tmp_path, network):
     """The losses of the first step are finite, the weights after it are not."""
     run = train(tmp_path, **{f"{network}_optimizer": lambda parameters: torch.optim.SGD(parameters, lr=math.inf)})
-    assert (run / "error").read_text().startswith(f"generator step 1: the {network}'s norm of all weights is")
+    assert (run / "error").read_text().startswith(f"step 1: the {network}'s norm of all weights is")
     assert list(checkpoints(run)) == [0]
 
 
@@ -113,7 +113,7 @@ def test_a_late_look_names_the_first_number():
             if step < 20:
                 health.check()
     assert due == [10, 20]
-    with pytest.raises(FloatingPointError, match="generator step 13: the generator's loss is nan"):
+    with pytest.raises(FloatingPointError, match="step 13: the generator's loss is nan"):
         health.check()
 
 
@@ -156,7 +156,7 @@ def test_two_processes_stop_in_the_same_step(tmp_path):
 
     def run():
         callbacks = [SpoilSecond(None), Checkpoint(every_n_steps=1, keep=0)]
-        with pytest.raises(FloatingPointError, match="generator step 4: the discriminator's loss is nan"):
+        with pytest.raises(FloatingPointError, match="step 4: the discriminator's loss is nan"):
             fit(small_gan(), 9, callbacks, processes=2, logger=RunLogger(str(tmp_path), "x"))
 
     assert together(run) == [0, 0]
