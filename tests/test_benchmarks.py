@@ -10,6 +10,7 @@ from benchmarks.gpu.__main__ import Task, spawn
 from benchmarks.gpu.report import report
 from benchmarks.gpu.stage import Stage, read, write
 from benchmarks.gpu.updates import FORMS, forced
+from benchmarks.traffic import Traffic
 from convnorm import ConvNorm
 
 
@@ -57,8 +58,21 @@ def test_an_error_is_a_line_and_the_next_case_runs(tmp_path):
 def test_the_report_relates_updates_to_batch_norm(tmp_path):
     for variant, graph in ("BatchNorm", 2.0), ("ConvNorm", 3.0):
         line = {"stage": "steps", "network": "DCGAN", "variant": variant, "form": None, "precision": "bf16", "ms": 9.0}
-        write(tmp_path, {**line, "graph_ms": graph, "kernel_ms": 1.0, "launches": 10, "peak_MiB": 5}, 0.0)
-    assert "| DCGAN | bf16 | ConvNorm | 9.0 | 3.0 | 1.0 | 10 | 5 | 1.50 |" in report(tmp_path)
+        write(
+            tmp_path, {**line, "graph_ms": graph, "kernel_ms": 1.0, "launches": 10, "moved_MB": 7, "peak_MiB": 5}, 0.0
+        )
+    assert "| DCGAN | bf16 | ConvNorm | 9.0 | 3.0 | 1.0 | 10 | 7 | 5 | 1.50 |" in report(tmp_path)
+
+
+def test_what_operations_read_and_write_is_counted():
+    x, y = torch.zeros(3, 4), torch.zeros(4, dtype=torch.float64)
+    with Traffic() as traffic:
+        assert x.view(2, 6).T.shape == torch.empty(6, 2).shape
+    assert traffic.bytes == 0
+    with Traffic() as traffic:
+        x + y  # 48 + 32 bytes, and 96 in float64
+        x.add_(1)  # read and written
+    assert traffic.bytes == 48 + 32 + 96 + 2 * 48
 
 
 def test_a_stage_without_time_is_not_started(tmp_path):

@@ -77,10 +77,11 @@ def _steps(lines: list[Line]) -> str:
     def row(line: Line) -> list[object]:
         batch_norm, graph = base.get((line["network"], line["precision"])), line.get("graph_ms")
         ratio = f"{graph / batch_norm:.2f}" if graph and batch_norm else None
-        numbers = [line.get(name) for name in ("ms", "graph_ms", "kernel_ms", "launches", "peak_MiB")]
+        numbers = [line.get(name) for name in ("ms", "graph_ms", "kernel_ms", "launches", "moved_MB", "peak_MiB")]
         return [line["network"], line["precision"], _variant(line), *numbers, ratio]
 
-    head = "network", "precision", "norm", "eager, ms", "graph, ms", "kernels, ms", "launches", "MiB", "of BatchNorm's"
+    times = "eager, ms", "graph, ms", "kernels, ms"
+    head = "network", "precision", "norm", *times, "launches", "MB moved", "MiB", "of BatchNorm's"
     return table(head, map(row, timed))
 
 

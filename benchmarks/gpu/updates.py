@@ -11,6 +11,7 @@ from torch import nn
 from benchmarks.convnorm import NETWORKS, VARIANTS, layer_step, layers_of, network_step
 from benchmarks.device import Run, graphed, kernels, peak_mebibytes, timed
 from benchmarks.gpu.stage import Line, Stage
+from benchmarks.traffic import moved_megabytes
 from convnorm import convert
 from convnorm.fast import choice
 from gan.networks import Discriminator
@@ -64,7 +65,7 @@ def _layer(stage: Stage, layer: nn.Module, shape: tuple[int, ...], variant: str,
 
 
 def _line(stage: Stage, run: Run, **how: Any) -> Line:
-    line: Line = timed(run, stage.device, **how)._asdict()
+    line: Line = {**timed(run, stage.device, **how)._asdict(), "moved_MB": round(moved_megabytes(run, stage.device))}
     if stage.on_gpu:
         line |= {"peak_MiB": round(peak_mebibytes(run)), **kernels(run)._asdict()}
         line["graph_ms"] = timed(graphed(run), stage.device, **how).ms
