@@ -360,6 +360,20 @@ class WithState(WeightPenalty):
         return weight.square().sum()
 
 
+class Endless(WeightPenalty):
+    """A penalty whose value alone is not finite."""
+
+    sites = (nn.Conv2d,)
+
+    def term(self, layer, weight):
+        return 0 * weight.sum() + math.inf
+
+
+def test_a_penalty_that_is_not_finite_ends_the_run():
+    with pytest.raises(FloatingPointError, match="the discriminator's loss is inf"):
+        fit(gan(discriminator_weight_penalty=Endless(1.0)), 1)
+
+
 def test_state_of_a_penalty_is_saved_and_not_needed_to_sample(tmp_path):
     train(tmp_path / "run.ckpt", 2, discriminator_weight_penalty=WithState())
     assert weights(tmp_path / "run.ckpt")["weight_penalties.discriminator.updates"] == 4
