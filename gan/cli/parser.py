@@ -46,6 +46,13 @@ class Parser(LightningArgumentParser):
             self.error(f"--config {path} {fault}")
         return super().parse_path(path, *args, **kwargs)
 
+    def add_function_arguments(self, *args: Any, linked_targets: set[str] | None = None, **settings: Any) -> list[str]:
+        """Add the arguments of a function in the place of a class, as torchvision's networks are.
+
+        jsonargparse passes on which of them follow from the data, but its method for functions does not take that.
+        """
+        return super().add_function_arguments(*args, **settings)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error and exit with code 2; what parses a part of it raises, and the whole adds where."""
         asked = getattr(ex, "subcommand_parser", self)
