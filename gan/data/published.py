@@ -175,10 +175,10 @@ class CIFAR100(Published):
 
 
 class STL10(Published):
-    """STL-10 (Coates et al. 2011): photographs, 96x96. The training split is the 100,000 unlabeled ones.
+    """STL-10 (Coates et al. 2011): photographs, 96x96; 100,000 without labels, 5,000 of ten classes, 8,000 to test.
 
-    So SNGAN (Miyato et al. 2018) was trained, at 48x48. The 5,000 labeled training images are left out: they show ten
-    classes only, the unlabeled ones more.
+    The training split is the unlabeled images, as SNGAN (Miyato et al. 2018) was trained, at 48x48; they show more than
+    the ten classes. To train a classifier, take the labeled ones.
 
     Args:
         root: Folder to download to; or a zip or folder of images (train/*.png), as `gan.data.Folder` reads.
@@ -186,6 +186,7 @@ class STL10(Published):
         batch_size: Real images of one discriminator update, all processes together.
         flip: Mirror images left to right at random; on, as photographs are as likely either way.
         num_workers: Worker processes that resize, if the set is too large for memory (at 64 pixels and more).
+        labeled: Train with the 5,000 labeled images instead, and know the classes of the test images.
         num_images: Train with so many of the images, the same share of each class; None: all.
         fraction: Train with this share of the images, of each class; None: all.
         subset_seed: Which images those are.
@@ -200,23 +201,28 @@ class STL10(Published):
         batch_size: int = 64,
         flip: bool = True,
         num_workers: int = 4,
+        labeled: bool = False,
         num_images: int | None = None,
         fraction: float | None = None,
         subset_seed: int = 0,
     ) -> None:
         page = "https://cs.stanford.edu/~acoates/stl10"
         subset = Subset(num_images, fraction, subset_seed)
+        self.labeled = labeled
+        classes = class_names.STL10 if labeled else ()
         super().__init__(
-            root, page, batch_size, flip, Frame(image_size, 3), classes=(), num_workers=num_workers, subset=subset
+            root, page, batch_size, flip, Frame(image_size, 3), classes=classes, num_workers=num_workers, subset=subset
         )
 
     def read(self, split: str, download: bool) -> ArraySource:
         """Return a split from torchvision's files."""
         from torchvision.datasets import STL10
 
-        dataset = STL10(self.root, split="unlabeled" if split == "train" else split, download=download)
+        file = "unlabeled" if split == "train" and not self.labeled else split
+        dataset = STL10(self.root, split=file, download=download)
         pixels = dataset.data.transpose(0, 2, 3, 1)  # (n, 3, 96, 96) -> (n, 96, 96, 3)
-        return ArraySource(pixels, torch.zeros(len(pixels), dtype=torch.int64), self.frame)
+        labels = _int64(dataset.labels) if self.labeled else torch.zeros(len(pixels), dtype=torch.int64)
+        return ArraySource(pixels, labels, self.frame)
 
 
 class MNIST(Published):

@@ -96,7 +96,7 @@ def test_mnist_is_the_same_from_images(tmp_path):
     assert np.array_equal(ours[:5], read(MNIST(str(tmp_path / "raw")), "train"))
 
 
-def test_stl10_trains_on_the_unlabeled_images(tmp_path):
+def test_stl10_trains_on_the_unlabeled_images_or_on_those_with_labels(tmp_path):
     files = {
         f"{name}_X.bin": noise(2, 3, 96, 96, seed=seed) for seed, name in enumerate(("unlabeled", "test", "train"))
     }
@@ -108,6 +108,11 @@ def test_stl10_trains_on_the_unlabeled_images(tmp_path):
     assert np.array_equal(read(data, "test"), files["test_X.bin"].transpose(0, 1, 3, 2))
     assert not data.source("train").labels.any()
     assert read(STL10(str(tmp_path)), "train").shape == (2, 3, 48, 48)
+    labeled = STL10(str(tmp_path), image_size=96, labeled=True)
+    assert np.array_equal(read(labeled, "train"), files["train_X.bin"].transpose(0, 1, 3, 2))
+    assert labeled.labels("train").tolist() == labeled.labels("test").tolist() == [0, 1], "torchvision counts from 0"
+    assert [labeled.classes[label] for label in labeled.labels("test")] == ["airplane", "bird"]
+    assert np.array_equal(read(labeled, "test"), read(data, "test"))
 
 
 def write_celeba(root):
