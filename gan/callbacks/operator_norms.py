@@ -24,7 +24,7 @@ class OperatorNorms(Callback):
 
     These are the linear layers and convolutions that the network calls. Layers whose weights are used without a call,
     as in `nn.MultiheadAttention`, and layers with the hooks of `torch.nn.utils.spectral_norm`, `weight_norm` or `prune`
-    are left out.
+    are left out. Several processes share the layers.
 
     Args:
         every_n_steps: Steps between two measurements. The first is made before training.
