@@ -35,6 +35,7 @@ class Stream(IntEnum):
     VALIDATION = 103  # the images held back from training; position: (class,)
     CROP = 104  # where training images are cropped; position: (training step,)
     TESTED = 105  # the images of a split that are corrupted or attacked; position: (class,)
+    RESIZED_CROP = 106  # the part of an image that training sees; position: (position in the order of the images,)
 
 
 MAX_SEED = 2**32 - 1

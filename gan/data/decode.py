@@ -4,7 +4,7 @@ import io
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -59,6 +59,8 @@ class Frame:
     canvas: int = 0
     fit_by: Fit = "crop"
 
+    varies: ClassVar[bool] = False  # whether training sees an image differently each time; it is streamed then
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", as_image_size(self.size))
 
@@ -77,14 +79,22 @@ class Frame:
         image = _as_mode(image, "L" if self.channels == 1 else "RGB")
         if max(image.size) < self.canvas:
             image = _on_canvas(image, self.canvas, self.canvas)
-        return _to_tensor(self._resized(image))
+        return _to_tensor(self.resized(image))
+
+    def at(self, seed: int, position: int) -> "Frame":
+        """Return the frame of the training image that stands at a position of the endless order: always the same.
+
+        A subclass may let the frame vary, as a function of the run's seed and the position.
+        """
+        return self
 
     def enlarges(self, width: int, height: int) -> bool:
         """Return whether an image of this size is enlarged."""
         factors = self.width / width, self.height / height
         return (min(factors) if self.fit_by == "pad" else max(factors)) > 1
 
-    def _resized(self, image: "Image.Image") -> "Image.Image":
+    def resized(self, image: "Image.Image") -> "Image.Image":
+        """Return the image with the height and width of the frame."""
         if image.size == (self.width, self.height):
             return image
         if self.fit_by == "crop":

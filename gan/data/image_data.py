@@ -146,7 +146,9 @@ class ImageData(LightningDataModule, ABC):
 
     @rank_zero_only
     def _say_if_slow(self, source: Source) -> None:
-        if isinstance(source, FileSource) and (hint := slow_start(source, streamed=self._is_large(source))):
+        if not isinstance(source, FileSource) or source.frame.varies:  # the advice is to convert to the final size
+            return
+        if hint := slow_start(source, streamed=self._is_large(source)):
             print(hint)
 
     def train_dataloader(self) -> TrainLoader:
@@ -244,4 +246,6 @@ class ImageData(LightningDataModule, ABC):
         return source
 
     def _is_large(self, source: Source) -> bool:
+        if source.frame.varies:  # each time from the whole image
+            return True
         return source.decoded_bytes > MAX_DECODED_BYTES or source.encoded_bytes > MAX_ENCODED_BYTES

@@ -26,6 +26,8 @@ from gan.distributed import warn
 
 Batch = tuple[Tensor, Tensor]
 ArrayBatch = tuple[NDArray[np.uint8], NDArray[np.int64]]
+Place = tuple[int, int]  # the seed of a run, and a position in the order of its images
+Request = tuple[Indices, Flips] | tuple[Indices, Flips, list[Place]]
 
 SECONDS_BETWEEN_CHECKS = 2  # while a step waits for images
 SECONDS_UNTIL_STALLED = 600
@@ -125,19 +127,23 @@ class StreamLoader(TrainLoader):
         self.should_stop = should_stop
 
     def __iter__(self) -> Iterator[Batch]:
-        steps = count(self.first_step())
-        return stream(self.source, map(self.order.batch, steps), self.num_workers, self.should_stop)
+        requests = map(self._request, count(self.first_step()))
+        return stream(self.source, requests, self.num_workers, self.should_stop)
+
+    def _request(self, step: int) -> Request:
+        return *self.order.batch(step), [(self.order.seed, int(each)) for each in self.order.positions(step)]
 
 
 def stream(
     source: Source,
-    requests: Iterable[tuple[Indices, Flips]],
+    requests: Iterable[Request],
     num_workers: int,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Batch]:
     """Decode one batch per request, (indices, flips), ahead of their use if there are workers.
 
-    Ends early if `should_stop` returns True while it waits for a worker.
+    A request of training also has the seed and the position of each image, see `Source.at`. Ends early if `should_stop`
+    returns True while it waits for a worker.
 
     Raises:
         ValueError: If an image cannot be read; the message names its file.
@@ -214,7 +220,7 @@ def _end_with(training: int) -> None:
 
 
 class _Batches(Dataset[tuple[ArrayBatch | ValueError, dict[str, str]]]):
-    """Batches by (indices, flips), and what has been found damaged.
+    """Batches by request, and what has been found damaged.
 
     They are arrays: a tensor of a worker would travel through /dev/shm, of which containers have 64 MB by default.
     Errors are returned: raised in a worker, they arrive with a traceback as message.
@@ -223,12 +229,13 @@ class _Batches(Dataset[tuple[ArrayBatch | ValueError, dict[str, str]]]):
     def __init__(self, source: Source) -> None:
         self.source = source
 
-    def __getitem__(self, request: tuple[Indices, Flips]) -> tuple[ArrayBatch | ValueError, dict[str, str]]:
+    def __getitem__(self, request: Request) -> tuple[ArrayBatch | ValueError, dict[str, str]]:
         return self._read(*request), dict(self.source.damaged)
 
-    def _read(self, indices: Indices, flips: Flips) -> ArrayBatch | ValueError:
+    def _read(self, indices: Indices, flips: Flips, places: Iterable[Place] = ()) -> ArrayBatch | ValueError:
+        sources = [self.source.at(*place) for place in places] or [self.source] * len(indices)
         try:
-            images = [self.source[int(index)] for index in indices]
+            images = [source[int(index)] for source, index in zip(sources, indices, strict=True)]
         except ValueError as error:
             return error
         mirrored = [image.flip(-1) if flip else image for image, flip in zip(images, flips, strict=True)]

@@ -58,7 +58,7 @@ class Order:
             Indices of images and whether each is mirrored, both of length `batches_per_step` * `batch_size` /
             `world_size`: this process's slices of the global batches, one after the other.
         """
-        epochs, offsets = np.divmod(self._positions(step), self.num_images)
+        epochs, offsets = np.divmod(self.positions(step), self.num_images)
         indices = np.empty_like(offsets)
         flips = np.empty(offsets.shape, dtype=np.bool_)
         for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
@@ -68,7 +68,8 @@ class Order:
             flips[here] = mirrored[offsets[here]] & self.flip
         return indices, flips
 
-    def _positions(self, step: int) -> Indices:
+    def positions(self, step: int) -> Indices:
+        """Return where the images of `batch` stand in the endless stream."""
         local = self.batch_size // self.world_size
         updates = step * self.batches_per_step + np.arange(self.batches_per_step)
         within = self.rank * local + np.arange(local)

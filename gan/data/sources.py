@@ -61,6 +61,14 @@ class Source(ABC):
     def select(self, indices: Tensor) -> "Source":
         """Return the source of some of the images."""
 
+    def at(self, seed: int, position: int) -> "Source":
+        """Return the images as training sees them at a position of its order, see `Frame.at`."""
+        if not self.frame.varies:
+            return self
+        other = copy.copy(self)
+        other.frame = self.frame.at(seed, position)
+        return other
+
     def relabelled(self, labels: Tensor) -> "Source":
         """Return the same images with other labels: int64 (n,)."""
         other = copy.copy(self)

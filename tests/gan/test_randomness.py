@@ -25,6 +25,7 @@ DRAWN = [
     (Stream.VALIDATION, 103, [214, 170, 700, 634]),
     (Stream.CROP, 104, [73, 649, 398, 369]),
     (Stream.TESTED, 105, [910, 178, 950, 960]),
+    (Stream.RESIZED_CROP, 106, [186, 573, 930, 865]),
 ]
 
 

@@ -124,6 +124,9 @@ class Tampered:
     def __getitem__(self, index):
         return self.source[index] if index < 5 else self.fail()
 
+    def at(self, seed, position):
+        return self
+
 
 def test_a_worker_that_dies_ends_the_iteration(source):
     with pytest.raises(RuntimeError, match="DataLoader worker"):
