@@ -1,20 +1,24 @@
 """Counts what a classifier gets right, over all processes together."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
+import convnorm
 from gan.data.loaders import stream
-from gan.data.sources import Source
+from gan.data.sources import MemorySource, Source
 from gan.data.subset import Subset
 from gan.distributed import all_reduce, any_process, process_group
 from gan.metrics.evaluator import StoppedError
+from gan.metrics.exactness import exact_inference
+from gan.networks.evaluation_mode import evaluating
 from gan.randomness import Stream
-from robustness.attacks import Attack, Logits, is_wrong, loss_gradient
-from robustness.corruptions import Corruption
+from robustness.attacks import Logits, is_wrong, loss_gradient
 
 SEED = 0  # of corruptions and attacks, the same in every run: accuracies differ by the network, not by the noise
 Batch = tuple[Tensor, Tensor, list[int]]  # uint8 images, labels, and the number of each image in its split
@@ -27,7 +31,7 @@ class Images:
     Attributes:
         source: The split.
         indices: Which ones, int64 (n,).
-        workers: Processes that decode them.
+        workers: Processes that decode them, if they do not lie in memory.
     """
 
     source: Source
@@ -52,10 +56,22 @@ class Images:
         blocks = self.indices.split(size)
         mine = [block.numpy() for block in blocks[rank::world_size]]
         requests = [(block, np.zeros(len(block), np.bool_)) for block in mine]
-        for block, (images, labels) in zip(mine, stream(self.source, requests, self.workers), strict=True):
+        workers = 0 if isinstance(self.source, MemorySource) else self.workers
+        for block, (images, labels) in zip(mine, stream(self.source, requests, workers), strict=True):
             yield images, labels, block.tolist()
         if rank >= len(blocks) % world_size > 0:
             yield None
+
+
+@contextmanager
+def unchanging(network: nn.Module, device_type: str) -> Iterator[None]:
+    """Evaluate exactly, and compute once what follows from the weights alone."""
+    convnorm.cache_preconditioners(network)
+    try:
+        with evaluating(network), exact_inference(device_type), parametrize.cached():
+            yield
+    finally:
+        convnorm.cache_preconditioners(network, enabled=False)
 
 
 @dataclass
@@ -78,20 +94,13 @@ class Meter:
     report: Callable[[int], None] = lambda images: None
     should_stop: Callable[[], bool] = lambda: False
 
-    def accuracy(self, images: Images) -> float:
-        """Return the accuracy on images as they are, in percent."""
-        return self._accuracy(images, lambda x, labels, numbers: self.pixels(x))
+    def accuracy(self, images: Images, change: "Change") -> float:
+        """Return the accuracy on changed images, in percent."""
 
-    def corrupted(self, images: Images, corruption: Corruption, severity: int) -> float:
-        """Return the accuracy on corrupted images."""
-        return self._accuracy(images, lambda x, labels, numbers: self.pixels(corruption(x, severity, numbers, SEED)))
+        def right(x: Tensor, labels: Tensor, numbers: list[int]) -> Tensor:
+            return ~is_wrong(self.logits, change(self, x, labels, numbers), labels)
 
-    def attacked(self, images: Images, attack: Attack, logits: Logits | None = None) -> float:
-        """Return the accuracy under an attack, on this classifier or on another one with those logits."""
-        return self._accuracy(
-            images,
-            lambda x, labels, numbers: attack(logits or self.logits, self.pixels(x), labels, numbers, SEED),
-        )
+        return 100 * self._mean(images, right)
 
     def gradient_norm(self, images: Images) -> float:
         """Return the Euclidean norm of the loss' gradient at an image, mean over the images."""
@@ -100,12 +109,6 @@ class Meter:
             return loss_gradient(self.logits, self.pixels(x), labels)[0].flatten(1).norm(dim=1)
 
         return self._mean(images, norms)
-
-    def _accuracy(self, images: Images, change: Callable[[Tensor, Tensor, list[int]], Tensor]) -> float:
-        def right(x: Tensor, labels: Tensor, numbers: list[int]) -> Tensor:
-            return ~is_wrong(self.logits, change(x, labels, numbers), labels)
-
-        return 100 * self._mean(images, right)
 
     def _mean(self, images: Images, of: Callable[[Tensor, Tensor, list[int]], Tensor]) -> float:
         total = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -120,3 +123,7 @@ class Meter:
                 raise StoppedError
         all_reduce(total)
         return float(total) / len(images)
+
+
+# From a meter, uint8 images, labels and the images' numbers to what is classified: (N, C, H, W) in [0, 1]
+Change = Callable[[Meter, Tensor, Tensor, list[int]], Tensor]

@@ -3,8 +3,6 @@
 The networks of torchvision work as well: `--model.network torchvision.models.resnet18`.
 """
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,20 +16,24 @@ class ResNet(nn.Module):
 
     Args:
         widths: Channels of each stage. The first convolution has those of the first stage.
-        blocks: Blocks of each stage; a block has two 3x3 convolutions.
-        channels: Channels of the images.
-        num_classes: Number of logits.
+        blocks_per_stage: Number of blocks; a block has two 3x3 convolutions.
+        channels: Channels of the images; follows from the data.
+        num_classes: Number of logits; follows from the data.
     """
 
-    def __init__(self, widths: Sequence[int], blocks: int, channels: int, num_classes: int) -> None:
+    def __init__(self, widths: list[int], blocks_per_stage: int, channels: int = 3, num_classes: int = 10) -> None:
         super().__init__()
+        if not widths or min(*widths, blocks_per_stage) < 1:
+            raise ValueError(f"widths and blocks_per_stage must be at least 1, got {widths} and {blocks_per_stage}")
         if num_classes < 2:
             raise ValueError(f"a classifier needs at least 2 classes, got {num_classes}: the data have no labels")
+        self.widths, self.blocks_per_stage = widths, blocks_per_stage
+        self.channels, self.num_classes = channels, num_classes
         self.conv, self.norm = _conv3x3(channels, widths[0]), BatchNorm(widths[0])
         self.blocks = nn.Sequential()
         inputs = widths[0]
         for stage, width in enumerate(widths):
-            for block in range(blocks):
+            for block in range(blocks_per_stage):
                 self.blocks.append(_Block(inputs, width, stride=2 if stage and not block else 1))
                 inputs = width
         self.linear = nn.Linear(inputs, num_classes)
@@ -50,8 +52,7 @@ class ResNet18(ResNet):
     """
 
     def __init__(self, channels: int = 3, num_classes: int = 10) -> None:
-        super().__init__((64, 128, 256, 512), 2, channels, num_classes)
-        self.channels, self.num_classes = channels, num_classes
+        super().__init__([64, 128, 256, 512], 2, channels, num_classes)
 
 
 class ResNet20(ResNet):
@@ -64,10 +65,8 @@ class ResNet20(ResNet):
     """
 
     def __init__(self, width: int = 16, channels: int = 3, num_classes: int = 10) -> None:
-        if width < 1:
-            raise ValueError(f"width must be at least 1, got {width}")
-        super().__init__((width, 2 * width, 4 * width), 3, channels, num_classes)
-        self.width, self.channels, self.num_classes = width, channels, num_classes
+        super().__init__([width, 2 * width, 4 * width], 3, channels, num_classes)
+        self.width = width
 
 
 class _Block(nn.Module):

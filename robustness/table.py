@@ -79,6 +79,10 @@ class Table:
             found.setdefault(row.name, []).append(row)
         return found
 
+    def corruption_means(self) -> dict[str, float]:
+        """Return the accuracy under each corruption, mean over its severities."""
+        return {f"accuracy/{name}": _mean(rows) for name, rows in self.corruptions().items()}
+
     def __str__(self) -> str:
         """Return the table as text."""
         lines = [_line("clean", [row.accuracy for row in self._rows("clean")], self._rows("clean"))]

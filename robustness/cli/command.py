@@ -15,6 +15,7 @@ from gan.cli.training import TrainingCLI
 from gan.data import ImageData
 from robustness.classifier import Classifier
 from robustness.evaluation import Evaluation
+from robustness.imagenet import ImageNet  # noqa: F401 (for --data ImageNet)
 from robustness.networks import ResNet
 
 

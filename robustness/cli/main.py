@@ -51,10 +51,10 @@ network
   --model.weight_penalty CLASS         a penalty on the weights
   --model.label_smoothing X
   --model.crop N                       random shifts by up to N pixels
-  --model.adversarial CLASS            robustness.classifier.FreeTraining
+  --model.adversarial CLASS            robustness.adversarial.FreeTraining
 
 data
-  --data CLASS                         Digits, Folder, CIFAR10, CIFAR100, ...
+  --data CLASS                         Digits, Folder, CIFAR10, CIFAR100, STL10, ImageNet, ...
   --data.root PATH                     folder or zip of images
   --data.batch_size N                  images of one step, all processes together
   --data.fraction X                    train with this share of each class

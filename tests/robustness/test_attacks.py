@@ -25,7 +25,7 @@ def logits():
 @pytest.fixture(scope="module")
 def digits():
     source = Digits().source("train")
-    return torch.stack([source[i] for i in range(100)]).float() / 255, source.labels[:100], range(100)
+    return torch.stack([source[i] for i in range(40)]).float() / 255, source.labels[:40], range(40)
 
 
 def accuracy(logits, attack, digits):
@@ -36,7 +36,7 @@ def accuracy(logits, attack, digits):
 def test_succeed_on_an_undefended_network_and_pgd_at_least_as_often(logits, digits):
     clean = 1 - is_wrong(logits, *digits[:2]).double().mean().item()
     assert clean > 0.9
-    strong = FGSM(epsilon=24), PGD(epsilon=24, step_size=4), MarginPGD(epsilon=24, step_size=4)
+    strong = FGSM(epsilon=24), PGD(10, epsilon=24, step_size=4), MarginPGD(10, epsilon=24, step_size=4)
     fgsm, pgd, margin = (accuracy(logits, attack, digits) for attack in strong)
     assert fgsm < clean - 0.2
     assert pgd <= fgsm
@@ -47,10 +47,10 @@ def test_succeed_on_an_undefended_network_and_pgd_at_least_as_often(logits, digi
 @pytest.mark.parametrize("kind", [PGD, MarginPGD])
 def test_more_steps_and_restarts_are_never_weaker(kind, logits, digits):
     attack = kind(epsilon=16, keep=True)
-    by_steps = [accuracy(logits, replace(attack, steps=steps), digits) for steps in (1, 2, 5, 10, 20)]
+    by_steps = [accuracy(logits, replace(attack, steps=steps), digits) for steps in (1, 2, 4, 8)]
     assert by_steps == sorted(by_steps, reverse=True)
     assert by_steps[-1] < by_steps[0]
-    by_restarts = [accuracy(logits, replace(attack, steps=5, restarts=n, keep=False), digits) for n in (1, 2, 4)]
+    by_restarts = [accuracy(logits, replace(attack, steps=2, restarts=n, keep=False), digits) for n in (1, 3)]
     assert by_restarts == sorted(by_restarts, reverse=True)
 
 

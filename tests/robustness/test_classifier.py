@@ -1,5 +1,6 @@
 """The training of classifiers: its data, its randomness, and that it goes on as if never interrupted."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,24 @@ from gan.losses import ConvOrthogonality
 from gan.norms import ONI, BatchNorm, Conv, Spectral
 from gan.runs.checkpoints import read_checkpoint
 from gan.runs.logger import RunLogger
-from robustness.classifier import Classifier, FreeTraining, cropped, network_of
+from robustness.adversarial import FreeTraining
+from robustness.attacks import FGSM
+from robustness.building import network_of
+from robustness.classifier import Classifier
+from robustness.corruptions import GaussianNoise
+from robustness.crops import cropped
+from robustness.evaluation import Evaluation
 from robustness.label_noise import Symmetric
 from robustness.networks import ResNet20
 from robustness.schedules import Cosine, Drops
 
 
 class Tiny(nn.Module):
-    def __init__(self, width: int = 4) -> None:
+    def __init__(self, width: int = 4, channels: int = 1) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.channels = width, channels
         self.layers = nn.Sequential(
-            nn.Conv2d(1, width, 3, 2, bias=False),
+            nn.Conv2d(channels, width, 3, 2, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(),
             nn.Conv2d(width, 8, 3, 2, bias=False),
@@ -78,10 +85,11 @@ def test_it_learns_the_digits():
     assert right.float().mean() > 0.3, "guessing gives 0.1"
 
 
-@pytest.mark.parametrize("fraction", [None, 0.5])
+@pytest.mark.parametrize("fraction", [None, 0.5, 0.25, 0.1])
 def test_the_validation_part_is_disjoint_from_training(fraction):
     data, module = digits(num_images=None, fraction=fraction), tiny(validation=0.2)
     source = data.loaded("train")
+    assert (source.labels.bincount() - (fraction or 1) * data.labels("full_train").bincount()).abs().max() < 1
     kept, held_back = module.training_part(source), module.validation_part(source)
     as_text = [set(map(bytes, part.load().flatten(1).numpy())) for part in (kept, held_back)]
     assert not as_text[0] & as_text[1]
@@ -118,7 +126,8 @@ RECIPES = {
 
 def train(folder: Path, recipe: str, steps: int, processes: int = 1, start: Path | None = None, **more: Any) -> Path:
     """Train, and return the last checkpoint."""
-    callbacks = [Checkpoint(every_n_steps=2)]
+    tested = Evaluation(corruptions=[GaussianNoise()], attacks=[FGSM()], operator_norms=False)
+    callbacks = [tested, Checkpoint(every_n_steps=2)]
     kind = {"plugins": [AtomicCheckpointIO("classifier")], "logger": RunLogger(str(folder), "x"), **more}
     torch.manual_seed(99 + steps)  # nothing random depends on it
     fit(tiny(**RECIPES[recipe]), steps, callbacks, data=digits(), processes=processes, ckpt_path=start, **kind)
@@ -141,13 +150,28 @@ def test_a_resumed_training_equals_an_unbroken_one(recipe, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_two_processes_compute_what_one_does(recipe, tmp_path):
-    """In float64, the batch norms of a network of others included."""
+    """In float64, the batch norms of a network of others included, and in the table."""
     precise = {"precision": "64-true"}
     assert together(lambda: train(tmp_path / "one", recipe, 4, **precise), 1) == [0]
     assert together(lambda: train(tmp_path / "two", recipe, 4, 2, **precise)) == [0, 0]
     paths = (tmp_path / name / "x" / "version_0" / "checkpoints" / "step_00000004.ckpt" for name in ("one", "two"))
     one, two = (read_checkpoint(path, "classifier")["state_dict"] for path in paths)
     assert differences(one, two) < 1e-10
+    one, two = (json.loads((tmp_path / name / "x/version_0/robustness.json").read_text()) for name in ("one", "two"))
+    assert one["rows"] == two["rows"]
+    assert one["gradient_norm"] == pytest.approx(two["gradient_norm"], rel=1e-9)
+
+
+def test_a_checkpoint_knows_its_classes(tmp_path):
+    checkpoint = train(tmp_path, "conv", 2)
+    assert read_checkpoint(checkpoint, "classifier")["classifier"]["classes"] == list("0123456789")
+    others = digits()
+    others.classes = ("zero", *others.classes[1:])
+    with pytest.raises(ValueError, match="networks know class 0 as '0': it is 'zero' now"):
+        fit(tiny(**RECIPES["conv"]), 4, data=others, ckpt_path=checkpoint, plugins=[AtomicCheckpointIO("classifier")])
+    others.num_classes = 0
+    with pytest.raises(ValueError, match="a classifier needs at least 2 classes, the images of digits have no labels"):
+        fit(tiny(), 1, data=others)
 
 
 def test_free_training_steps_on_the_images_it_has_changed():
@@ -183,9 +207,8 @@ def test_learning_rates_follow_the_schedule(schedule, factors):
     assert Cosine(warmup=0.5)(0.25) == 0.5
 
 
-def test_linear_layers_stay_plain_unless_asked():
+def test_linear_layers_stay_plain():
     assert type(tiny(norms=[Spectral()]).network.linear) is nn.Linear
-    assert hasattr(tiny(norms=[Spectral()], normalize_linear=True).network.linear, "parametrizations")
     assert hasattr(tiny(norms=[Spectral()]).network.layers[0], "parametrizations")
 
 

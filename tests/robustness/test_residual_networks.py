@@ -3,7 +3,7 @@ import torch
 
 from convnorm.modules import ConvNorm
 from gan.norms import Conv, Spectral, normalize
-from robustness.networks import ResNet18, ResNet20
+from robustness.networks import ResNet, ResNet18, ResNet20
 
 
 @pytest.mark.parametrize(("kind", "parameters"), [(ResNet18, 11_173_962), (ResNet20, 272_474)])
@@ -28,6 +28,10 @@ def test_batch_norm_stays_behind_conv_norm():
     assert sum(isinstance(each, ConvNorm) for each in network.modules()) == 21
 
 
-def test_refuses_data_without_classes():
+def test_refuses_data_without_classes_and_empty_stages():
     with pytest.raises(ValueError, match="at least 2 classes, got 0"):
         ResNet20(num_classes=0)
+    with pytest.raises(ValueError, match=r"widths and blocks_per_stage must be at least 1, got \[0, 0, 0\] and 3"):
+        ResNet20(width=0)
+    with pytest.raises(ValueError, match=r"got \[\] and 1"):
+        ResNet([], 1)
