@@ -164,7 +164,8 @@ class Classifier(TrainingModule):
         part = self.holdout.kept(source)
         if self.label_noise is None:
             return part
-        return part.relabelled(self.label_noise(part.labels, int(source.labels.max()) + 1, self.seed))
+        num_classes = max(len(self.classes), int(source.labels.max()) + 1)
+        return part.relabelled(self.label_noise(part.labels, num_classes, self.seed))
 
     def validation_part(self, source: Source) -> Source:
         """Return what is held back of the split "train"."""
