@@ -35,22 +35,22 @@ class Announcement(Callback):
         assert isinstance(pl_module, TrainingModule)
         self._trained = False
         self._steps, self._seconds = 0, 0.0
-        _say(trainer, pl_module.introduction)
+        pl_module.print(pl_module.introduction)
         if (data := pl_module.image_data) is None:
-            _say(trainer, f"{trainer.max_steps:,} steps on data that are no ImageData")
+            pl_module.print(f"{trainer.max_steps:,} steps on data that are no ImageData")
             return
         images = len(pl_module.training_part(data.source("train")))
         passes = trainer.max_steps * data.batch_size * pl_module.batches_per_step / images
-        _say(trainer, f"{_amount(trainer, pl_module, data)}: {passes:.3g} passes over {images:,}")
+        pl_module.print(f"{_amount(trainer, pl_module, data)}: {passes:.3g} passes over {images:,}")
         if advice := pl_module.advice(images, passes):
-            _say(trainer, advice)
+            pl_module.print(advice)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the run's folder."""
         self._trained = True
         self._since = time.perf_counter()
         if (run := run_folder(trainer)) is not None:
-            _say(trainer, f"the run is in {run}; watch it with: tensorboard --logdir {run.parent}")
+            pl_module.print(f"the run is in {run}; watch it with: tensorboard --logdir {run.parent}")
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Start the clock of a step: evaluations and checkpoints are not to count."""
@@ -67,13 +67,13 @@ class Announcement(Callback):
         if before < _SECONDS_TO_MEASURE <= self._seconds:
             speed = (self._steps - 1) / self._seconds
             left = (trainer.max_steps - trainer.global_step) / speed
-            _say(trainer, f"about {duration(left)} to go at {speed:.2g} steps/s, evaluations not included")
+            pl_module.print(f"about {duration(left)} to go at {speed:.2g} steps/s, evaluations not included")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the last scores and the commands that use the run."""
         assert isinstance(pl_module, TrainingModule)
         if self._trained:
-            _say(trainer, "\n".join(["", *self._end(trainer, pl_module)]))
+            pl_module.print("\n".join(["", *self._end(trainer, pl_module)]))
 
     def _end(self, trainer: Trainer, module: TrainingModule) -> list[str]:
         over = trainer.global_step >= trainer.max_steps
@@ -104,9 +104,3 @@ def _amount(trainer: Trainer, module: TrainingModule, data: ImageData) -> str:
     updates = f"{module.batches_per_step} x " if module.batches_per_step > 1 else ""
     height, width = height_and_width(data.image_size)
     return f"{trainer.max_steps:,} steps of {updates}{data.batch_size} images {height}x{width}x{data.channels}{labels}"
-
-
-def _say(trainer: Trainer, text: str) -> None:
-    if trainer.is_global_zero:
-        bar = trainer.progress_bar_callback
-        print(text) if bar is None else bar.print(text)

@@ -75,7 +75,7 @@ class Evaluation(Callback):
         """Check, before the first step, that evaluations will work."""
         if stage == "predict":
             return
-        data, split = _data(trainer), "test" if stage == "test" else self.split
+        data, split = _data(pl_module), "test" if stage == "test" else self.split
         if stage == "test" and split not in data.splits:
             raise ValueError(f"{data.name} has no test split to compare with: use validate, which takes {self.split}")
         self.plan = replace(default_plan(trainer.strategy.root_device.type), **self._chosen)
@@ -85,11 +85,11 @@ class Evaluation(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Announce what the evaluations will cost."""
-        data = _data(trainer)
+        data = _data(pl_module)
         seconds = self._seconds_per_batch(_gan(pl_module)) / trainer.world_size
         files = self.evaluator.reference_files(data.content_hash(self.split)).values()
         num_reference = 0 if all(file.exists() for file in files) else data.num_images(self.split)
-        _print(trainer, announcement(self.plan, seconds, num_reference))
+        pl_module.print(announcement(self.plan, seconds, num_reference))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that a new run starts with an evaluation. In a resumed run, repeat one that was stopped."""
@@ -158,7 +158,7 @@ class Evaluation(Callback):
         Raises:
             StoppedError: In every process, if one should stop.
         """
-        data, images, report = _data(trainer), self._images(trainer, module), _report(trainer)
+        data, images, report = _data(module), self._images(trainer, module), _report(trainer)
         content = data.content_hash(split)
         key = content, module.device
         self.evaluator.to(module.device)
@@ -176,23 +176,23 @@ class Evaluation(Callback):
         except StoppedError:
             self._pending_step, trainer.should_stop = trainer.global_step, True
             module.health.should_stop = True  # now, not after one more step
-            _print(trainer, f"step {trainer.global_step}: evaluation stopped; it is repeated when the run is resumed")
+            module.print(f"step {trainer.global_step}: evaluation stopped; it is repeated when the run is resumed")
             return
         seconds = time.perf_counter() - started
         self._evaluating += seconds
         share = self._evaluating / (time.perf_counter() - self._training_since)
         cost = {"evaluation_seconds": seconds, "evaluation_share": share}
         module.publish({**values, **cost}, protocol.fields())
-        _print(trainer, f"step {trainer.global_step}: {scores_in_words(values)}  ({seconds:.1f} s)")
+        module.print(f"step {trainer.global_step}: {scores_in_words(values)}  ({seconds:.1f} s)")
         if self.collapse is not None and self.collapse.detect(values):
-            _print(trainer, f"stopped at generator step {trainer.global_step}: {self.collapse}")
+            module.print(f"stopped at generator step {trainer.global_step}: {self.collapse}")
             trainer.should_stop = True
 
     def _evaluate_and_print(self, trainer: Trainer, module: GAN, split: str) -> None:
         values, protocol = self.evaluate(trainer, module, split)
         module.publish(values, protocol.fields())
         scored = [] if self._scores_files(trainer) else [f"checkpoint: {trainer.ckpt_path}"]
-        _print(trainer, "\n".join([*(f"{name}: {value!r}" for name, value in values.items()), str(protocol), *scored]))
+        module.print("\n".join([*(f"{name}: {value!r}" for name, value in values.items()), str(protocol), *scored]))
 
     def _scores_files(self, trainer: Trainer) -> bool:
         """Whether the images of a folder or zip are scored instead of generated ones."""
@@ -203,7 +203,7 @@ class Evaluation(Callback):
         plan = self.plan
         if self._scores_files(trainer):
             try:
-                return image_set(open_folder(str(self.images), _data(trainer).frame), plan.batch_size)
+                return image_set(open_folder(str(self.images), _data(module).frame), plan.batch_size)
             except (OSError, ValueError) as error:
                 raise ValueError(f"images: {error}") from None
         return ImageSet(
@@ -213,7 +213,7 @@ class Evaluation(Callback):
         )
 
     def _protocol(self, trainer: Trainer, split: str, num_images: int, module: GAN) -> Protocol:
-        data = _data(trainer)
+        data = _data(module)
         what = partial(
             self.evaluator.protocol,
             reference="{}/{} {}x{}x{}".format(data.name, split, *height_and_width(data.image_size), data.channels),
@@ -246,17 +246,10 @@ def _gan(module: LightningModule) -> GAN:
     return module
 
 
-def _data(trainer: Trainer) -> ImageData:
-    data = getattr(trainer, "datamodule", None)
-    if not isinstance(data, ImageData):
-        raise ValueError(f"Evaluation needs an ImageData to compare with, got {type(data).__name__}")
+def _data(module: LightningModule) -> ImageData:
+    if (data := _gan(module).image_data) is None:
+        raise ValueError("Evaluation compares with an ImageData, but the images come from another data loader")
     return data
-
-
-def _print(trainer: Trainer, text: str) -> None:
-    if trainer.is_global_zero:
-        bar = trainer.progress_bar_callback
-        print(text) if bar is None else bar.print(text)
 
 
 def _report(trainer: Trainer) -> ReportProgress | None:

@@ -50,6 +50,14 @@ class Overfitting(Callback):
         self.max_gap, self.max_sign = max_gap, max_sign
         self._said = False
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check that there are images to look at.
+
+        Raises:
+            ValueError: if the data are no `ImageData`.
+        """
+        _data(pl_module)
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -57,11 +65,11 @@ class Overfitting(Callback):
         assert isinstance(pl_module, GAN)
         if trainer.global_step % self.every_n_steps:
             return
-        values = self.look(pl_module, _data(trainer))
+        values = self.look(pl_module, _data(pl_module))
         pl_module.publish({f"overfitting/{name}": value for name, value in values.items()})
         if not self._said and (reason := self.verdict(values)):
             self._said = True
-            _say(trainer, f"step {trainer.global_step}: {reason}; augmentation helps (configs/few_images.yaml)")
+            pl_module.print(f"step {trainer.global_step}: {reason}; augmentation helps (configs/few_images.yaml)")
 
     def state_dict(self) -> dict[str, Any]:
         """Return whether the line has been said."""
@@ -97,6 +105,13 @@ class Overfitting(Callback):
         return values
 
 
+def _data(module: LightningModule) -> ImageData:
+    assert isinstance(module, GAN)
+    if (data := module.image_data) is None:
+        raise ValueError("Overfitting looks at images of an ImageData, but they come from another data loader")
+    return data
+
+
 def _judge_split(module: GAN, data: ImageData, split: str, count: int) -> Tensor:
     """Return logits of images from all over a split, since files are often sorted by class."""
     total = data.num_images(split)
@@ -118,16 +133,3 @@ def _judge(module: GAN, images: Tensor, labels: Tensor) -> Tensor:
     with evaluating(module.discriminator) as discriminator:
         parts = zip(images.to(module.weights_dtype).split(_BATCH), labels.to(module.device).split(_BATCH), strict=True)
         return torch.cat([discriminator.forward(x, y) for x, y in parts]).double()
-
-
-def _data(trainer: Trainer) -> ImageData:
-    data = getattr(trainer, "datamodule", None)
-    if not isinstance(data, ImageData):
-        raise ValueError(f"Overfitting needs an ImageData to look at, got {type(data).__name__}")
-    return data
-
-
-def _say(trainer: Trainer, text: str) -> None:
-    if trainer.is_global_zero:
-        bar = trainer.progress_bar_callback
-        print(text) if bar is None else bar.print(text)

@@ -169,6 +169,12 @@ class TrainingModule(LightningModule, ABC):
                 check_monitors(self.trainer, self.trainer.callback_metrics)
             check_early_stopping(self.trainer, values)
 
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print in the first process, above its progress bar if there is one: any bar, not only Lightning's own two."""
+        if self.trainer.is_global_zero:
+            bar = self.trainer.progress_bar_callback
+            (print if bar is None else bar.print)(*args, **kwargs)
+
     # Lightning's hooks
 
     def setup(self, stage: str) -> None:
@@ -208,7 +214,7 @@ class TrainingModule(LightningModule, ABC):
             self.check_share(self.batch_size // self.trainer.world_size)
         if self._loaded_step >= self.trainer.max_steps:
             steps = f"step {self._loaded_step} of trainer.max_steps {self.trainer.max_steps}"
-            self.trainer.print(f"nothing to train: the run is at {steps} already")
+            self.print(f"nothing to train: the run is at {steps} already")
 
     def on_train_start(self) -> None:
         """Reapply the configured optimizer settings after a checkpoint was restored, and continue the run's records.

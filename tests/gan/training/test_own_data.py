@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning import Callback, LightningDataModule, Trainer
 from small_trainings import small_gan, small_networks
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from gan.callbacks import EMA, Announcement
+from gan.callbacks import EMA, Announcement, Evaluation, Overfitting
 from gan.losses import Hinge
+from gan.metrics import DigitsClassifier, Frechet
 from gan.module import GAN
 from gan.norms import ConditionalBatch
 from gan.training.real_images import check_batch
@@ -29,10 +30,10 @@ class OwnData(LightningDataModule):
         return loader()
 
 
-def fit(module: GAN, tmp_path: Path, **data: Any) -> GAN:
+def fit(module: GAN, tmp_path: Path, *callbacks: Callback, **data: Any) -> GAN:
     quiet = {name: False for name in ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")}
-    callbacks = [Announcement(), EMA(100.0)]
-    Trainer(max_steps=3, accelerator="cpu", callbacks=callbacks, default_root_dir=tmp_path, **quiet).fit(module, **data)
+    settings = {"callbacks": [Announcement(), EMA(100.0), *callbacks], "default_root_dir": tmp_path, **quiet}
+    Trainer(max_steps=3, accelerator="cpu", **settings).fit(module, **data)
     return module
 
 
@@ -74,3 +75,17 @@ def test_labels_beyond_the_classes_are_refused() -> None:
     module = GAN(*small_networks("dcgan", conditional=True), Hinge(), [ConditionalBatch()])
     with pytest.raises(ValueError, match="labels 0 to 9, got 0 to 10"):
         module.check_own_images(IMAGES, torch.arange(16) % 11)
+
+
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [
+        (Overfitting(), "Overfitting looks at images of an ImageData"),
+        (Evaluation(DigitsClassifier(), [Frechet()], num_samples=8), "Evaluation compares with an ImageData"),
+    ],
+)
+def test_callbacks_that_need_the_images_say_so_before_the_first_step(
+    callback: Callback, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=f"{message}.* come from another data loader"):
+        fit(small_gan(), tmp_path, callback, train_dataloaders=loader())
