@@ -2,7 +2,8 @@
 
 Both are stacks of inverted residual blocks without any normalization, attention or tanh. At full width (768, two blocks
 a stage) the pairs for 32 pixels have the parameters of the authors' code. The norm sites are ours: one before each
-activation.
+activation. Blocks begin as the identity, with a last convolution of zeros; norms that divide by a weight's length draw
+it anew (docs/norms.md).
 """
 
 import math

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 
 class Kernels(NamedTuple):
@@ -33,6 +34,27 @@ class Kernels(NamedTuple):
             return matrices.reshape(shape)
         kernels = matrices.unflatten(2, (shape[0] // self.groups, *shape[2:]))
         return kernels.transpose(1, 2).flatten(0, 1)
+
+
+@torch.no_grad()
+def draw_if_zero(layer: nn.Module) -> bool:
+    """Draw a layer's weight from N(0, 1 / fan in) if it is zero: no norm can divide by the length of zeros.
+
+    R3GAN's blocks begin as the identity, with such a weight in their last convolution.
+
+    Returns:
+        Whether it was zero.
+    """
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    if weight.any():
+        return False
+    drawn = torch.randn_like(weight) * Kernels.of(layer).matrices(weight).shape[2] ** -0.5
+    if parametrize.is_parametrized(layer, "weight"):
+        layer.weight = drawn
+    else:
+        weight.copy_(drawn)
+    return True
 
 
 def at_least_float32(x: Tensor) -> Tensor:

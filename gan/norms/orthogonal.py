@@ -8,7 +8,7 @@ from torch.nn.utils import parametrize
 
 from gan.checks import check_at_least
 from gan.norms.base import LAYERS, Norm
-from gan.norms.kernels import Kernels, at_least_float32, check_positive
+from gan.norms.kernels import Kernels, at_least_float32, check_positive, draw_if_zero
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class ONI(Norm):
         check_positive("ONI", scale=self.scale)
 
     def apply(self, site: nn.Module) -> nn.Module:
+        draw_if_zero(site)
         newton = _Newton(Kernels.of(site), self.iterations, self.scale)
         return parametrize.register_parametrization(site, "weight", newton)
 

@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 
 from gan.checks import check_at_least
 from gan.norms.base import LAYERS, Norm
-from gan.norms.kernels import at_least_float32, check_positive
+from gan.norms.kernels import at_least_float32, check_positive, draw_if_zero
 
 WARM_UP = 15  # power iterations before training, as many as torch's spectral norm makes
 Size = tuple[int, int]
@@ -55,6 +55,7 @@ class SpectralOperator(Norm):
         return bound
 
     def apply(self, site: nn.Module) -> nn.Module:
+        draw_if_zero(site)
         weight = site.weight
         assert isinstance(weight, Tensor)
         if not isinstance(site, nn.Conv2d | nn.ConvTranspose2d):

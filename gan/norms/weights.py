@@ -1,12 +1,14 @@
 """Norms of layers: of the weight, by a parametrization, and `Conv`, which holds the layer."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 from torch.nn.utils import parametrizations
 
 import convnorm
 from gan.norms.base import LAYERS, Norm
+from gan.norms.kernels import draw_if_zero
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,7 @@ class Spectral(Norm):
     power_iterations: int = 1
 
     def apply(self, site: nn.Module) -> nn.Module:
+        draw_if_zero(site)
         return parametrizations.spectral_norm(site, n_power_iterations=self.power_iterations)
 
 
@@ -28,7 +31,11 @@ class Weight(Norm):
 
     def apply(self, site: nn.Module) -> nn.Module:
         output_axis = 1 if isinstance(site, nn.ConvTranspose2d) else 0
-        return parametrizations.weight_norm(site, dim=output_axis)
+        is_zero = draw_if_zero(site)
+        normalized: Any = parametrizations.weight_norm(site, dim=output_axis)
+        if is_zero:
+            nn.init.zeros_(normalized.parametrizations.weight.original0)  # the lengths: the layer starts as it was
+        return site
 
 
 @dataclass(frozen=True)

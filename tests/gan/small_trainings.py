@@ -24,6 +24,8 @@ from gan.networks import (
     DCGANGenerator,
     Discriminator,
     Generator,
+    R3GANDiscriminator,
+    R3GANGenerator,
     SNGANCNNDiscriminator,
     SNGANCNNGenerator,
     SNGANResNetDiscriminator,
@@ -44,11 +46,14 @@ def small_networks(
         return DCGANGenerator(**facts, latent_dim=8, width=8), DCGANDiscriminator(**judged, width=8)
     if name == "sngan_cnn":
         return SNGANCNNGenerator(**facts, latent_dim=8, width=8), SNGANCNNDiscriminator(**judged, width=8)
+    if name == "r3gan":
+        narrow = {**judged, "width": 8, "blocks": 1}
+        return R3GANGenerator(**narrow, latent_dim=8), R3GANDiscriminator(**narrow)
     generator = SNGANResNetGenerator(**facts, latent_dim=8, width_multiplier=1 / 32)
     return generator, SNGANResNetDiscriminator(**judged, width_multiplier=1 / 16)
 
 
-ARCHITECTURES = "dcgan", "sngan_cnn", "sngan_resnet"
+ARCHITECTURES = "dcgan", "sngan_cnn", "sngan_resnet", "r3gan"
 
 
 def small_gan(architecture: str = "dcgan", **arguments: Any) -> GAN:

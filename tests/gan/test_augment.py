@@ -17,7 +17,7 @@ from gan.randomness import as_normal
 from gan.schedules import Cosine
 
 EVERY = [DiffAugment(), ADA(cutout=1.0), Pipe(0.7, cutout=1.0)]
-SHAPES = [(1, 16, 16), (3, 16, 16), (3, 8, 20), (1, 20, 8)]
+SHAPES = [(1, 16, 16), (3, 16, 16), (3, 8, 20), (1, 20, 8), (5, 8, 8)]
 
 
 def name(augment: Augment) -> str:
@@ -123,7 +123,7 @@ def authors_diff_augment(x: Tensor, u: Tensor) -> Tensor:
     return out
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, (2, 7, 9), (5, 10, 10)], ids=str)
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 7, 9)], ids=str)
 def test_diff_augment_is_the_papers(shape):
     augment = DiffAugment()
     x, u = images(shape, 40), draws(augment, 40)

@@ -223,7 +223,6 @@ def test_optimizers_are_of_the_papers_settings_and_fused_unless_the_configuratio
     assert (theirs["lr"], theirs["betas"], theirs["fused"], theirs["foreach"]) == (1e-3, (0.9, 0.999), None, True)
 
 
-@pytest.mark.parametrize("architecture", ["dcgan", "sngan_cnn", "sngan_resnet"])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_channels_last_and_bf16_train_as_the_plain_form(architecture, precision):
     norms = {"generator_norms": [Batch()], "discriminator_norms": [Conv()]}

@@ -133,6 +133,33 @@ def test_product_of_norms_and_layers(norm, case):
         torch.testing.assert_close(clone.eval()(x), result.eval()(x), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("norm", OF_LAYERS, ids=lambda norm: type(norm).__name__)
+@pytest.mark.parametrize("make", [nn.Conv2d, nn.ConvTranspose2d])
+def test_a_weight_of_zeros_can_be_normalized(norm, make):
+    """R3GAN's blocks have one. What divides by lengths draws it anew; the others start as the plain layer does."""
+    torch.manual_seed(0)
+    layer, x = make(4, 6, 3), torch.randn(2, 4, 8, 8)
+    nn.init.zeros_(layer.weight)
+    expected = layer(x).detach()
+    result = norm.of(Around(layer, x))(layer)
+    y = result(x)
+    (y * torch.randn_like(y)).sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in result.parameters())
+    assert any(parameter.grad.any() for name, parameter in result.named_parameters() if "bias" not in name)
+    if isinstance(norm, Conv | Weight):
+        torch.testing.assert_close(y, expected)
+    else:
+        assert y.isfinite().all()
+        assert not torch.allclose(y, expected)
+
+
+def test_one_of_zeros_can_be_normalized_twice():
+    layer = nn.Linear(4, 6)
+    nn.init.zeros_(layer.weight)
+    weight = Spectral(power_iterations=50)(Weight()(layer)).weight
+    assert float(torch.linalg.matrix_norm(weight.detach(), 2)) == pytest.approx(1, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("network", "norms", "missing"),
     [

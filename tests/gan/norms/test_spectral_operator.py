@@ -51,7 +51,7 @@ def test_sizes_are_those_that_the_layers_see(part, architecture):
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             layer.register_forward_pre_hook(lambda _, x, name=name: sizes.update({name: x[0].shape[2:]}))
     with torch.no_grad():
-        for _ in range(3):
+        for _ in range(6):
             network(*inputs)
     layers = dict(network.named_modules())
     assert sizes

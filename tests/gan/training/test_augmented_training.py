@@ -43,7 +43,10 @@ RECIPES = {
         "penalty": [Consistency(), LeCam(start=0)],
         "loss": NonSaturating(),
     },
-    "pairs": lambda: {
+    "r3gan": lambda: {
+        "architecture": "r3gan",
+        "generator_norms": [],
+        "discriminator_norms": [],
         "augment": Pipe(Cosine(0.0, 0.5, 100), color=0.5, cutout=1.0),
         "penalty": [R1(Cosine(1.0, 0.1, 100)), R2(1.0, every=2)],
         "loss": Relativistic(),
@@ -118,6 +121,28 @@ def test_it_trains_in_bfloat16_and_channels_last(recipe, norm):
     module = gan(recipe, discriminator_norms=[norm], channels_last=True)
     fit(module, 3, precision="bf16-mixed")
     assert all(value.isfinite().all() for value in module.state_dict().values())
+
+
+class Settings(Callback):
+    """Keeps learning rates and betas of both optimizers in every step."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        groups = [optimizer.param_groups[0] for optimizer in trainer.optimizers]
+        assert groups[0]["lr"] == groups[1]["lr"]
+        assert groups[0]["betas"] == groups[1]["betas"]
+        self.seen.append((groups[0]["lr"], *groups[0]["betas"]))
+
+
+def test_learning_rates_and_betas_follow_the_images_seen():
+    """16 real images a step: halfway along the cosine is the mean of both ends."""
+    annealing, settings = Annealing(Cosine(1e-3, 1e-4, 32), Cosine(0.9, 0.98, 32)), Settings()
+    fit(small_gan(annealing=annealing, discriminator_steps=2), 4, [settings])
+    halfway, after = (5.5e-4, 0.0, 0.94), (1e-4, 0.0, 0.98)
+    for seen, expected in zip(settings.seen, [(1e-3, 0.0, 0.9), halfway, after, after], strict=True):
+        assert seen == pytest.approx(expected)
 
 
 class Batches(Callback):
