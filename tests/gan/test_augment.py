@@ -60,10 +60,10 @@ def test_an_image_is_changed_for_itself(augment, shape):
 
 @pytest.mark.parametrize("augment", EVERY, ids=name)
 def test_gradients_are_those_of_finite_differences(augment):
-    x = images((3, 8, 9), 2).requires_grad_()
+    x = images((3, 5, 6), 2).requires_grad_()
     u = draws(certain(augment), 2)
     assert torch.autograd.gradcheck(lambda x: augment(x, u), x)
-    assert torch.autograd.gradgradcheck(lambda x: augment(x, u).pow(3), x)
+    assert torch.autograd.gradgradcheck(lambda x: augment(x, u).pow(3), x, fast_mode=True)
 
 
 @pytest.mark.parametrize("augment", EVERY, ids=name)
