@@ -1,41 +1,30 @@
-"""The base of commands that train: LightningCLI, with what this framework adds to it."""
+"""The base of commands that train: their subcommands and options, and how a run ends."""
 
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
 from jsonargparse import Namespace
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import Checkpoint as LightningCheckpoint
-from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_warn
 
-from gan.callbacks import Announcement, AtomicCheckpointIO, Interruption, Progress, ProgressLines
+from gan.cli.building import BuildingCLI, say_once
 from gan.cli.machine import (
     choose_threads,
     chosen_accelerator,
     fastest_precision,
     local_processes,
-    needs_several_processes,
 )
 from gan.cli.parser import Parser
 from gan.cli.save_config import SaveConfig
 from gan.cli.start import Start, find_start
 from gan.data import ImageData
 from gan.randomness import MAX_SEED
-from gan.runs.checkpoints import read_checkpoint
 from gan.runs.description import changes_since
-from gan.runs.initial_weights import take_weights
-from gan.runs.logger import RunLogger, run_folder
+from gan.runs.logger import run_folder
 from gan.runs.outcome import DIVERGED, FINISHED, STOPPED, Outcome, write_outcome
-from gan.training.base import TrainingModule
-from gan.training.strategy import GANStrategy
 
 # Lightning would end without having done anything if these were 0; `gan.training.limits` checks those of fit
 LIMITS = {"validate": "limit_val_batches", "test": "limit_test_batches"}
@@ -48,7 +37,7 @@ TRAINER_DEFAULTS = {
 }
 
 
-class TrainingCLI(LightningCLI, ABC):
+class TrainingCLI(BuildingCLI, ABC):
     """`fit`, and the subcommands that score, with options of this framework beside Lightning's.
 
     Args:
@@ -56,20 +45,14 @@ class TrainingCLI(LightningCLI, ABC):
         run: Whether to run the subcommand. False: `parser` has the options of `fit`, and nothing else happens.
 
     Attributes:
-        module_class: What is trained.
         parser_type: The parser.
-        scoring: The option that holds the callback which scores.
         scored_by: The subcommands that score.
         experiment: The default name of an experiment.
-        uses: Further subcommands that take a trained run.
     """
 
-    module_class: ClassVar[type[TrainingModule]]
     parser_type: ClassVar[type[Parser]] = Parser
-    scoring: ClassVar[str]
     scored_by: ClassVar[tuple[str, ...]] = ("validate", "test")
     experiment: ClassVar[str]
-    uses: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, arguments: Sequence[str] = (), run: bool = True) -> None:
         self._arguments = list(arguments)
@@ -146,7 +129,7 @@ class TrainingCLI(LightningCLI, ABC):
         self._start = find_start(config.resume, self._ckpt_path, config.init_from, root, config.experiment)
         config.resume = config.init_from = None  # what a run started from is not part of its configuration
         if self._start.message:
-            _say_once(self._start.message)
+            say_once(self._start.message)
         if self._start.checkpoint is not None and self.subcommand == "fit":
             self._say_what_changed(self._start.checkpoint)
 
@@ -170,77 +153,6 @@ class TrainingCLI(LightningCLI, ABC):
         whole = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         if changed := changes_since(checkpoint, yaml.safe_dump(whole[self.subcommand])):
             rank_zero_warn(f"the configuration is not the checkpoint's: {'; '.join(changed)}")
-
-    # What is built
-
-    def instantiate_classes(self) -> None:
-        """Build everything; whatever kind of error this raises, it is the configuration that is wrong."""
-        if self._only_parses:
-            return
-        try:
-            super().instantiate_classes()
-        except (ValueError, OSError):
-            raise
-        except Exception as error:
-            raise ValueError(f"this configuration cannot be built: {type(error).__name__}: {error}") from error
-        if self._start.weights is not None:
-            self._take_weights(self._start.weights)
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the trainer, with the run's logger and the callbacks that every run has."""
-        config = self.config_init[self.subcommand]
-        settings = config.trainer
-        if settings.check_val_every_n_epoch == 0:  # which Lightning divides by
-            raise ValueError("trainer.check_val_every_n_epoch must be at least 1, or null, got 0")
-        training = self.subcommand == "fit" and not settings.fast_dev_run
-        self._run_logger = self._logger(config) if training and settings.logger is not False else None
-        configured = _listed(settings.callbacks)
-        if settings.enable_checkpointing is False:
-            configured = [each for each in configured if not isinstance(each, LightningCheckpoint)]
-        plugins = [*_listed(settings.plugins), AtomicCheckpointIO(self.module_class.facts_key)]
-        self._interruption = Interruption(next((each for each in plugins if isinstance(each, SLURMEnvironment)), None))
-        ours = [*self._callbacks(config, configured), self._interruption]  # after the evaluation, which it cuts short
-        if needs_several_processes(settings.strategy, settings.accelerator, settings.devices, settings.num_nodes):
-            kwargs["strategy"] = GANStrategy()
-        with self._discarding_what_never_began():
-            trainer = super().instantiate_trainer(
-                callbacks=[*configured, *ours],
-                plugins=plugins,
-                logger=[*_listed(self._run_logger), *_listed(settings.logger)],
-                enable_checkpointing=any(isinstance(each, LightningCheckpoint) for each in configured),
-                **kwargs,
-            )
-        made: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        made.sort(key=lambda each: not isinstance(each, SaveConfig))  # it comes before what takes long
-        return trainer
-
-    def _callbacks(self, config: Any, configured: list[Callback]) -> list[Callback]:
-        """Return the callbacks that show, say and score."""
-        callbacks: list[Callback] = []
-        others = any(isinstance(each, ProgressBar) for each in configured)
-        if config.trainer.enable_progress_bar is not False and not others:
-            callbacks.append(progress())
-        if self.subcommand == "fit":
-            callbacks.append(Announcement(self.uses))
-        if config[self.scoring] is not None:
-            callbacks.append(config[self.scoring])
-        return callbacks
-
-    def _logger(self, config: Any) -> RunLogger:
-        run = self._start.run
-        if run is None:
-            return RunLogger(config.trainer.default_root_dir, config.experiment)
-        # Not by the configuration: the run may have been moved since
-        return RunLogger(str(run.parent.parent), run.parent.name, run, self._start.step)
-
-    def _take_weights(self, path: Path) -> None:
-        try:
-            taken = take_weights(self.model, read_checkpoint(path, self.module_class.facts_key)["state_dict"])
-        except ValueError as error:
-            raise ValueError(f"--init_from {path}: {error}") from None
-        _say_once(f"{len(taken.loaded)} tensors come from {path}")
-        for misfit in taken.misfits:
-            _say_once(f"  not taken, {misfit}")
 
     # What runs
 
@@ -266,7 +178,7 @@ class TrainingCLI(LightningCLI, ABC):
 
     def _run(self, subcommand: Callable[..., object], arguments: dict[str, Any]) -> None:
         checkpoint = self._start.checkpoint
-        with self._discarding_what_never_began():
+        with self.discarding_what_never_began():
             self._interruption.take_over(self.trainer)
             subcommand(**{**arguments, "ckpt_path": None if checkpoint is None else str(checkpoint)})
             self._interruption.leave()
@@ -275,33 +187,6 @@ class TrainingCLI(LightningCLI, ABC):
         run = run_folder(self.trainer)
         if run is not None and run.is_dir() and self.trainer.is_global_zero:
             write_outcome(run, outcome)
-
-    @contextmanager
-    def _discarding_what_never_began(self) -> Iterator[None]:
-        """Remove the run's folder if the training fails before its first step."""
-        try:
-            yield
-        except BaseException:
-            if self._run_logger is not None:
-                self._run_logger.discard_unused()
-            raise
-
-
-def progress() -> ProgressBar:
-    """Return a bar for a terminal, and lines for a file or a pipe."""
-    return Progress() if sys.stdout.isatty() else ProgressLines()
-
-
-def _listed(value: Any) -> list[Any]:
-    """Return what a setting of the trainer holds: one object, several, or (None, or whether to have any) none."""
-    if value is None or isinstance(value, bool):
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-@rank_zero_only
-def _say_once(text: str) -> None:
-    print(text)
 
 
 def _is_given(option: str, arguments: Sequence[str]) -> bool:

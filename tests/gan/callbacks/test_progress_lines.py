@@ -5,7 +5,7 @@ from pytorch_lightning import Callback
 from small_trainings import fit, small_gan, together
 
 from gan.callbacks import Progress, ProgressLines
-from gan.cli import training
+from gan.cli import building
 
 
 class Clock:
@@ -97,5 +97,5 @@ def test_two_processes_print_one_line(capfd):
 
 @pytest.mark.parametrize(("terminal", "kind"), [(True, Progress), (False, ProgressLines)])
 def test_only_a_terminal_gets_a_bar(terminal, kind, monkeypatch):
-    monkeypatch.setattr(training.sys, "stdout", type("Output", (), {"isatty": lambda self: terminal})())
-    assert isinstance(training.progress(), kind)
+    monkeypatch.setattr(building.sys, "stdout", type("Output", (), {"isatty": lambda self: terminal})())
+    assert isinstance(building.progress(), kind)
