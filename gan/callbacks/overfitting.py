@@ -27,7 +27,9 @@ class Overfitting(Callback):
     - `overfitting/train_sign`: the mean sign of the logits of training images. 1: it takes all of them to be real.
     - `overfitting/held_out_sign`: the same for held-out images.
     - `overfitting/gap`: (E[D(train)] - E[D(held out)]) / (E[D(train)] - E[D(generated)]). 0: held-out images look as
-      real as training ones. 1: they look like generated ones, so the training images are known by heart.
+      real as training ones. 1: they look like generated ones, so the training images are known by heart. It is left out
+      where the discriminator does not tell training from generated images, since the ratio then means nothing: where
+      their mean logits differ by less than a standard deviation. That bound is ours.
 
     These are r_t and r_v of Karras et al. (ADA, NeurIPS 2020, equation 1). With a loss that compares pairs the sign of
     a logit means nothing, and only the gap is logged. One line says when a bound is passed for the first time.
@@ -69,7 +71,10 @@ class Overfitting(Callback):
         pl_module.publish({f"overfitting/{name}": value for name, value in values.items()})
         if not self._said and (reason := self.verdict(values)):
             self._said = True
-            pl_module.print(f"step {trainer.global_step}: {reason}; augmentation helps (configs/few_images.yaml)")
+            advice = "keep a checkpoint from before"
+            if not pl_module.augment.numbers:
+                advice = "augmentation helps (configs/few_images.yaml)"
+            pl_module.print(f"step {trainer.global_step}: {reason}; {advice}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return whether the line has been said."""
@@ -85,7 +90,7 @@ class Overfitting(Callback):
         if gap is not None:
             real = "the discriminator learns the training images by heart: held-out ones look"
             return f"{real} {gap:.0%} of the way to generated ones" if gap > self.max_gap else None
-        if sign is not None and sign > self.max_sign:
+        if sign is not None and "held_out_sign" not in values and sign > self.max_sign:
             return f"the discriminator takes {(1 + sign) / 2:.0%} of the training images to be real, maybe by heart"
         return None
 
@@ -101,8 +106,14 @@ class Overfitting(Callback):
             values = {name: float(logits.sign().mean()) for name, logits in signs.items() if logits is not None}
         if held_out is not None:
             generated = _judge_generated(module, self.num_images)
-            values["gap"] = float((train.mean() - held_out.mean()) / (train.mean() - generated.mean()))
+            if (told_apart := train.mean() - generated.mean()) > _deviation(train, generated):
+                values["gap"] = float((train.mean() - held_out.mean()) / told_apart)
         return values
+
+
+def _deviation(*groups: Tensor) -> Tensor:
+    """Return the standard deviation within groups of logits of about the same size."""
+    return torch.stack([logits.var(correction=0) for logits in groups]).mean().sqrt()
 
 
 def _data(module: LightningModule) -> ImageData:

@@ -7,7 +7,7 @@ from small_trainings import fit, small_gan
 from torch import nn
 
 from gan.augment import DiffAugment
-from gan.callbacks import Overfitting
+from gan.callbacks import Overfitting, overfitting
 from gan.losses import Relativistic
 from gan.networks import Discriminator
 
@@ -50,7 +50,7 @@ def test_what_is_logged_is_the_papers():
     values = looked(3.0, 1.0)
     assert values == pytest.approx({"train_sign": 1.0, "held_out_sign": 1.0, "gap": (3 - 1) / (3 - -1)})
     assert looked(2.0, -1.0) == pytest.approx({"train_sign": 1.0, "held_out_sign": -1.0, "gap": 1.0})
-    assert looked(-2.0, -2.0)["train_sign"] == -1.0
+    assert looked(-2.0, -2.0) == {"train_sign": -1.0, "held_out_sign": -1.0}, "it does not tell real from generated"
     assert looked(2.0, 2.0, Relativistic()) == pytest.approx({"gap": 0.0}), "the sign says nothing of pairs"
 
 
@@ -60,6 +60,7 @@ def test_what_is_logged_is_the_papers():
         ({"train_sign": 1.0, "gap": 0.4}, None),
         ({"train_sign": 1.0, "gap": 0.625}, "held-out ones look 62% of the way to generated ones"),
         ({"train_sign": 0.9}, None),
+        ({"train_sign": 1.0, "held_out_sign": 1.0}, None),
         ({"train_sign": 0.96}, "takes 98% of the training images to be real"),
         ({}, None),
     ],
@@ -69,20 +70,30 @@ def test_bounds(values, said):
     assert verdict is None if said is None else said in verdict
 
 
+@pytest.mark.parametrize(("shift", "said"), [(1.9, False), (2.1, True)])
+def test_the_gap_needs_a_discriminator_that_tells_training_from_generated_images(monkeypatch, shift, said):
+    """Logits of both kinds spread by 2 around their means."""
+    spread = torch.tensor([-2.0, 2.0]).double()
+    monkeypatch.setattr(overfitting, "_judge_split", lambda module, data, split, count: spread + shift)
+    monkeypatch.setattr(overfitting, "_judge_generated", lambda module, count: spread)
+    assert ("gap" in Overfitting().look(small_gan(), HeldOut(4))) == said
+
+
 def test_it_is_said_once_in_a_training_and_changes_nothing(capsys, monkeypatch):
     monkeypatch.setattr(Overfitting, "verdict", lambda self, values: "too sure")
-    overfitting, watched, plain = Overfitting(every_n_steps=2, num_images=20), small_gan(), small_gan()
-    trainer = fit(watched, 5, [overfitting], data=Noise(40, size=32))
-    assert capsys.readouterr().out.count("step 2: too sure") == 1
-    assert watched.published_at["overfitting/gap"] == 4
-    assert trainer.callback_metrics.keys() == {f"overfitting/{name}" for name in ("train_sign", "held_out_sign", "gap")}
+    said, watched, plain = Overfitting(every_n_steps=2, num_images=20), small_gan(), small_gan()
+    fit(watched, 5, [said], data=Noise(40, size=32))
+    assert capsys.readouterr().out.count("step 2: too sure; augmentation helps") == 1
+    assert watched.published_at["overfitting/train_sign"] == watched.published_at["overfitting/held_out_sign"] == 4
     fit(plain, 5, data=Noise(40, size=32))
     assert all(torch.equal(*pair) for pair in zip(*(m.state_dict().values() for m in (watched, plain)), strict=True))
     resumed = Overfitting()
-    resumed.load_state_dict(overfitting.state_dict())
+    resumed.load_state_dict(said.state_dict())
     resumed.every_n_steps = 1
     fit(small_gan(), 1, [resumed], data=Noise(40))
     assert "too sure" not in capsys.readouterr().out
+    fit(small_gan(augment=DiffAugment()), 1, [Overfitting(every_n_steps=1)], data=Noise(40))
+    assert "step 1: too sure; keep a checkpoint from before" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
