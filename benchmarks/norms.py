@@ -16,10 +16,9 @@ the median over the rounds of the time relative to no norm in the same round, wi
 
 import argparse
 import copy
-import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
 import matplotlib
@@ -31,6 +30,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor, nn
 
+from benchmarks.turns import in_turns, relative
 from gan.losses import ConvOrthogonality, Hinge, Orthogonality, WeightPenalty
 from gan.networks import DCGANDiscriminator
 from gan.norms import (
@@ -186,20 +186,11 @@ def updates(norm: Norm | WeightPenalty | None) -> Callable[[], None]:
 
 def measure(rounds: int) -> None:
     """Print the table of costs."""
-    cases = {name: updates(copy.deepcopy(norm)) for name, norm in NORMS.items()}
-    for update in cases.values():
-        update()
-    seconds: dict[str, list[float]] = {name: [] for name in cases}
-    for _ in range(rounds):
-        for name, update in cases.items():
-            start = time.perf_counter()
-            update()
-            seconds[name].append(time.perf_counter() - start)
+    seconds = in_turns({name: updates(copy.deepcopy(norm)) for name, norm in NORMS.items()}, rounds)
     print(f"no norm: {1000 * median(seconds['none']):.0f} ms an update, median of {rounds} rounds")
     for name, times in seconds.items():
-        relative = [one / other for one, other in zip(times, seconds["none"], strict=True)]
-        low, _, high = quantiles(relative, n=4)
-        print(f"{name:18} {median(relative):.2f}  ({low:.2f} to {high:.2f})")
+        ratio, low, high = relative(times, seconds["none"])
+        print(f"{name:18} {ratio:.2f}  ({low:.2f} to {high:.2f})")
 
 
 def main() -> None:
