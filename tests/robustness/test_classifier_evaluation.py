@@ -29,7 +29,7 @@ SMALL = [
         "--data.num_images=60",
     ),
     *("--data.batch_size=8", "--evaluation.num_corrupted=10", "--evaluation.num_attacked=10", TWO),
-    *("--model.channels_last=false", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"),
+    *("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"),
     *("--evaluation.every_n_steps=2", "--evaluation.attacks=[FGSM]", "--model.norms=[]"),
 ]
 

@@ -16,7 +16,7 @@ from robustness.cli.main import main
 
 FIT = [
     *("fit", "--config=robustness/digits", "--trainer.max_steps=24", "--model.network.widths=[4, 8]"),
-    *("--data.num_images=100", "--data.batch_size=16", "--model.channels_last=false"),
+    *("--data.num_images=100", "--data.batch_size=16"),
     *("--trainer.accelerator=cpu", "--model.adversarial=robustness.adversarial.FreeTraining"),
     "--model.adversarial.repeats=2",
     *("--callbacks.Monitor.every_n_steps=1", "--callbacks.Checkpoint.every_n_steps=3", "--evaluation.every_n_steps=8"),
