@@ -104,13 +104,13 @@ class Evaluation(Callback):
             table = self.evaluate(trainer, module)
         except StoppedError:
             module.health.should_stop = True
-            _print(trainer, "the test was stopped; it begins anew when the run is resumed")
+            module.print("the test was stopped; it begins anew when the run is resumed")
             return
         finally:
             module.cpu()
         module.publish(table.corruption_means())
         module.publish(table.scores(), table.protocol)
-        self._show(trainer, table, run_folder(trainer))
+        self._show(module, table, run_folder(trainer))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Test, print the table, and write it into the folder of the checkpoint's run."""
@@ -121,7 +121,7 @@ class Evaluation(Callback):
         if is_run(run) and trainer.is_global_zero:
             append_metrics(run, table.step, table.corruption_means(), None)
             append_metrics(run, table.step, table.scores(), table.protocol)
-        self._show(trainer, table, run if is_run(run) else None)
+        self._show(module, table, run if is_run(run) else None)
 
     # What
 
@@ -144,7 +144,7 @@ class Evaluation(Callback):
             rows = [trial.row(meter) for trial in trials]
             gradient_norm = meter.gradient_norm(attacked)
             ((network, inputs),) = module.example_inputs().values()
-            norms = dict(operator_norms(network, *inputs)) if self.operator_norms else {}
+            norms = operator_norms(network, *inputs) if self.operator_norms else {}
         return Table(module.step, self.plan.protocol(data, split, len(source)), rows, gradient_norm, norms)
 
     def _meter(self, module: Classifier) -> Meter:
@@ -162,10 +162,10 @@ class Evaluation(Callback):
     def _split(self, trainer: Trainer) -> str:
         return self.split or ("test" if "test" in _data(trainer).splits else "validation")
 
-    def _show(self, trainer: Trainer, table: Table, run: Path | None) -> None:
-        if trainer.is_global_zero and run is not None:
+    def _show(self, module: Classifier, table: Table, run: Path | None) -> None:
+        if module.trainer.is_global_zero and run is not None:
             table.write(run)
-        _print(trainer, str(table) + ("" if run is None else f"\nwritten: {run}/robustness.csv and .json"))
+        module.print(str(table) + ("" if run is None else f"\nwritten: {run}/robustness.csv and .json"))
 
 
 def _classifier(module: LightningModule) -> Classifier:
@@ -177,12 +177,6 @@ def _data(trainer: Trainer) -> ImageData:
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
     assert isinstance(data, ImageData)
     return data
-
-
-def _print(trainer: Trainer, text: str) -> None:
-    if trainer.is_global_zero:
-        bar = trainer.progress_bar_callback
-        print(text) if bar is None else bar.print(text)
 
 
 def _progress(trainer: Trainer, total: int) -> Callable[[int], None]:
