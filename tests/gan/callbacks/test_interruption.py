@@ -37,6 +37,16 @@ class Send(Callback):
                 time.sleep(self.pause)
 
 
+class Begun(Callback):
+    """Says of each process that it has made a step, from where on it ends at the end of one."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        (self.root / f"begun{trainer.global_rank}").touch()
+
+
 def train(root: Path, *callbacks: Callback, steps: int = ENDLESS, checkpoint: Path | None = None, **trainer) -> None:
     interruption = Interruption()
     logger = RunLogger(str(root), "x")
@@ -141,10 +151,10 @@ def test_at_any_moment_of_two_processes(tmp_path, number):
     """Twelve times: after so many milliseconds of training, to either process or to both."""
     for attempt in range(12):
         root = tmp_path / str(attempt)
-        processes = start_together(lambda root=root: train(root, processes=2))
-        while not saved(root):
+        processes = start_together(lambda root=root: train(root, Begun(root), processes=2))
+        while not all((root / f"begun{rank}").exists() for rank in range(2)):
             time.sleep(0.01)
-        time.sleep(0.3 + 0.061 * attempt)
+        time.sleep(0.061 * attempt)
         sent = time.monotonic()
         for process in processes if attempt % 3 == 2 else [processes[attempt % 3]]:
             os.kill(process, number)
