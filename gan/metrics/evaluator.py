@@ -155,14 +155,27 @@ class Evaluator:
         """
         files = self.reference_files(images_hash)
         loaded = {each: load(file, self._state_device) for each, file in files.items()}
-        found = {each: state for each, state in loaded.items() if state is not None}
-        if not any_process(len(found) < len(files), self.device):
-            return found
-        computed = self.accumulate(images, files, report_progress, should_stop)
+        states = {each: state for each, state in loaded.items() if state is not None}
+        new = set()
+        if any_process(len(states) < len(files), self.device):
+            states = self.accumulate(images, files, report_progress, should_stop)
+            new = set(files)
+        new |= self._derive(states)
         if is_first_of_node():
-            for each, file in files.items():
-                save(file, computed[each])
-        return computed
+            for each in new:
+                save(files[each], states[each])
+        return states
+
+    def _derive(self, reference: States) -> set[Statistics]:
+        """Add what scores derive from the reference alone, if it is missing; return the statistics it is added to."""
+        changed = set()
+        with exact_inference(self.device.type):
+            for score in self.scores:
+                for name, derive in score.derived.items() if score.uses_reference else ():
+                    if any_process(name not in reference[score.statistics], self.device):
+                        reference[score.statistics][name] = derive(reference[score.statistics])
+                        changed.add(score.statistics)
+        return changed
 
     def reference_files(self, images_hash: str) -> dict[Statistics, Path]:
         """Return the cache files of the reference statistics that the scores need."""

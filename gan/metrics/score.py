@@ -1,6 +1,9 @@
 """Base class of scores: the statistics that a score needs, and its formula."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
 
 from gan.metrics.statistics import FeatureBatch, State, Statistics
 
@@ -38,6 +41,14 @@ class Score(ABC):
         Raises:
             ValueError: The score cannot be computed.
         """
+
+    @property
+    def derived(self) -> Mapping[str, Callable[[State], Tensor]]:
+        """What follows from the reference images' statistics alone, by its name in their state.
+
+        The cache keeps it beside them, so that `compute` finds it there.
+        """
+        return {}
 
     @abstractmethod
     def compute(self, generated: State, reference: State, network: str) -> dict[str, float]:

@@ -6,9 +6,10 @@ import torch
 from fakes import Corners
 from torch import multiprocessing, nn
 
-from gan.metrics import DensityCoverage, Frechet, InceptionScore, KernelDistance, PrecisionRecall
+from gan.metrics import DensityCoverage, Frechet, InceptionScore, KernelDistance, PrecisionRecall, manifold
 from gan.metrics.evaluator import Evaluator, StoppedError
 from gan.metrics.image_set import ImageSet
+from gan.metrics.reference import load
 
 SHAPE = (3, 4, 4)
 
@@ -77,6 +78,20 @@ def test_reference_is_computed_once_for_all_runs():
     evaluator = make()
     reference = evaluator.reference(ImageSet(30, 5, never), "real", quiet)
     assert evaluator.evaluate(a_set(images(23, 1), 5), reference, quiet) == first
+
+
+def test_radii_of_the_reference_are_computed_once_for_all_runs(monkeypatch):
+    score = PrecisionRecall(4)
+    first = evaluate(make(which=[score]), images(23, 1), images(30))
+    radii = manifold.ball_radii
+    with monkeypatch.context() as patch:
+        patch.setattr(manifold, "ball_radii", lambda features, k: 1 / 0 if len(features) == 30 else radii(features, k))
+        assert evaluate(make(which=[score]), images(23, 1), images(30)) == first
+    other = make(which=[PrecisionRecall(2), score])
+    reference = other.reference(ImageSet(30, 5, lambda batches: 1 / 0), "real", quiet)[score.statistics]
+    for neighbors in 2, 4:  # the cache has those of both now
+        assert torch.equal(reference[f"radii of {neighbors} neighbors"], radii(reference["features"], neighbors))
+    assert load(next(iter(other.reference_files("real").values())), torch.device("cpu")).keys() == reference.keys()
 
 
 @pytest.mark.parametrize("change", ["weights", "images", "name", "resize", "precision", "code"])
