@@ -33,11 +33,12 @@ docs: $(DOCS_ENVIRONMENT)  ## Build the site: docs/_build/index.html
 clean:  ## Remove the environments and what tools left; runs stay
 	rm -rf .venv .venv-docs docs/_build build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
-# Made anew when requirements.txt changes; complete only when the last line was reached.
+# Made anew when requirements.txt changes; complete only when the last line was reached. It has the command gan, too.
 $(ENVIRONMENT): requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
 # Sphinx in an environment of its own, by the same Python; a .pth file adds the packages of .venv. docs/conf.py says why.

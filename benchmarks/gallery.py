@@ -43,8 +43,9 @@ def main() -> None:
 
 
 def page() -> str:
-    """Return the page."""
-    return "\n".join([_HEAD, *(part for path in shipped("studies").values() for part in _section(read_study(path)))])
+    """Return the page. The digits come first: everybody can make them."""
+    files = sorted(shipped("studies").values(), key=lambda path: path.stem != "digits")
+    return "\n".join([_HEAD, *(part for path in files for part in _section(read_study(path)))])
 
 
 def _section(study: Study) -> list[str]:
@@ -55,7 +56,10 @@ def _section(study: Study) -> list[str]:
         return []
     groups = groupby(finished, key=lambda cell: cell.experiment.rpartition("-seed")[0])
     parts = [_group(study, experiment, list(runs)) for experiment, runs in groups]
-    text = f"`gan study {study.name} run` makes all of its runs; `studies/{study.name}.yaml` says what they need.\n"
+    text = (
+        f"`gan study {study.name} run` makes all of its runs; `studies/{study.name}.yaml` says what they need. "
+        "The commands below need the same.\n"
+    )
     return [f"## The study {study.name}\n", text, *parts]
 
 

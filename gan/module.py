@@ -164,7 +164,7 @@ class GAN(AdversarialStep):
         if images >= FEW_IMAGES or passes <= MANY_PASSES or self.augment.numbers:
             return None
         return (
-            f"{images:,} images are few: the discriminator may learn them by heart. "
+            f"few images ({images:,}): the discriminator may learn them by heart. "
             "--model.augment DiffAugment helps; configs/few_images.yaml is a recipe"
         )
 

@@ -1,10 +1,10 @@
 """Resolves configuration files: shipped ones by name, and a run's own."""
 
-import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import gan
+from gan.checks import did_you_mean
 from gan.runs.folder import CONFIG
 
 _OPTION = "--config"
@@ -41,9 +41,15 @@ def _find(kind: str, name: str, message: str) -> Path:
     short = name.removeprefix(f"{kind}/").removesuffix(".yaml")
     if short in known:
         return known[short]
-    nearest = difflib.get_close_matches(short, known, n=1)
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
-    raise ValueError(message.format(name, ", ".join(known)) + hint)
+    listed = _listed(known) if kind == "configs" else ", ".join(known)
+    raise ValueError(message.format(name, listed) + did_you_mean(short, known))
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return the names, those of the other program apart."""
+    others = [name for name in names if name.startswith("robustness")]
+    own = [name for name in names if name not in others]
+    return f"{', '.join(own)}; for python -m robustness also {', '.join(others)}"
 
 
 def with_configurations(arguments: Sequence[str]) -> list[str]:
@@ -93,6 +99,8 @@ def _configuration_of(run_or_checkpoint: str) -> Path:
             return run / CONFIG
     if not path.exists():
         raise ValueError(f"there is no run or checkpoint {run_or_checkpoint}")
+    if path.is_dir():
+        raise ValueError(f"{run_or_checkpoint} is not the folder of a run: it has no {CONFIG}")
     raise ValueError(f"{run_or_checkpoint} lies in no run's folder with a {CONFIG}: give its configuration by --config")
 
 

@@ -1,6 +1,5 @@
 """A user's mistake in one line: what was given, where, and what is allowed."""
 
-import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,6 +8,8 @@ from typing import Any, get_args, get_type_hints
 
 import torch
 from torch.distributed import DistError
+
+from gan.checks import did_you_mean
 
 # Where in the configuration jsonargparse found it: under a key, in the arguments of a class or of a function
 _KEY = re.compile(r'\s*Parser key "([^"]+)":')
@@ -19,6 +20,7 @@ _ARGUMENTS = re.compile(
 )
 _CALLABLE = re.compile(r"\s*Type .* expects a function or a callable class: (?P<rest>[\s\S]*)\. Got value: ")
 _UNKNOWN = re.compile(r"(?:unrecognized arguments: --|Subcommand '\w+' does not accept option ')([\w.]+)")
+_MISSING = re.compile(r"the following arguments are required: (?:fit|validate|test)\.")
 # What jsonargparse says of each alternative that was not meant
 _NOT_MEANT = "Expected a <class 'NoneType'>", "Expected a path but", "Does not validate against"
 
@@ -47,6 +49,8 @@ def one_line(message: str, kinds: Kinds = MappingProxyType({})) -> str:
         text = " or ".join(reasons) + (f", got {given[-1]}" if expected_only else "")
     else:
         text = " or ".join(reasons)
+    if re.search(r"Expected a\W+(class ')?(list|tuple)\b", text, re.IGNORECASE):
+        text += " (a list is written [a,b])"
     where = f"{key}: " if key else ""
     return where + _tidy(text) + _choices(kinds.get(key), text)
 
@@ -71,12 +75,17 @@ def _explanation(error: RuntimeError) -> str | None:
 
 
 def known_options(message: str, options: Sequence[str]) -> str:
-    """Add to a message about an unknown option what is known: all that a class takes, or the nearest of a command."""
+    """Add to a message about options what helps.
+
+    For an unknown one, what is known: all that a class takes, or the nearest of a command. For missing ones of a whole
+    run, that a configuration has them.
+    """
+    if _MISSING.match(message):
+        return f"{message}; a configuration has them: --config NAME or FILE"
     if re.fullmatch(r"Option '.*' is not accepted", message):
         return f"{message}; known are {', '.join(options)}" if options else f"{message}; there are none"
     if unknown := _UNKNOWN.match(message):
-        nearest = difflib.get_close_matches(unknown[1], options, n=1, cutoff=0.8)
-        return "; did you mean ".join([message, *nearest])
+        return message + did_you_mean(unknown[1], options, prefix="--", similarity=0.8)
     return message
 
 
@@ -108,6 +117,7 @@ def _tidy(text: str) -> str:
     text = re.sub(r"Not a valid subclass of (\w+) or a class path .*\(implicit class_path\)", r"expected a \1", text)
     text = re.sub(r"^Call to compute_fn of link .* failed: ", "", text)
     text = re.sub(r"<class '([\w.]+)'>", r"\1", text)
+    text = text.replace(" or Expected a ", " or ")
     text = re.sub(r"typing\.Literal\[(.*?)\]", r"\1", text)
     return text.replace("Expected a ", "expected ").replace(". Got value:", ", got")
 
@@ -117,7 +127,10 @@ def _choices(hint: Any, text: str) -> str:
     if "dot import path" not in text and "class_path" not in text:
         return ""
     names = sorted({kind.__name__ for base in _classes(hint) for kind in _concrete_subclasses(base)})
-    return f"; known are {', '.join(names)}, and yours by module.Class" if names else ""
+    if not names:
+        return ""
+    nearest = did_you_mean(unknown[1], names) if (unknown := re.search(r"'(\w+)'|: (\w+)$", text)) else ""
+    return f"; known are {', '.join(names)}, and yours by module.Class{nearest}"
 
 
 def _classes(hint: Any) -> list[type]:

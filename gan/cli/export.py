@@ -36,8 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
     with mistakes_in_one_line(mistakes=(*MISTAKES, ImportError)):
         kind, out = _target(given.to, given.out, given.network)
-        _check(out, given.overwrite)
-        _write(given.run, given.network, kind, out)
+        _write(given.run, given.network, kind, out, given.overwrite)
 
 
 def _target(kind: str | None, out: Path | None, network: str) -> tuple[str, Path]:
@@ -59,9 +58,10 @@ def _check(out: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{out} exists already: --overwrite replaces it")
 
 
-def _write(run: str, network: str, kind: str, out: Path) -> None:
+def _write(run: str, network: str, kind: str, out: Path, overwrite: bool) -> None:
     from gan.sharing.export import read_trained, write  # here, so that --help needs no torch
 
     export = read_trained(run, network)
+    _check(out, overwrite)
     write(out, export, kind)
     print(f"{out} ({export})")

@@ -3,7 +3,6 @@
 A subcommand is a function `main(arguments)` in a module of its own; it returns the exit code, or None.
 """
 
-import difflib
 import gc
 import importlib
 import signal
@@ -13,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from gan.checks import did_you_mean
 from gan.cli.help import HELP, SHORT_HELP
 from gan.cli.threads import let_waiting_threads_spin_briefly
 
@@ -110,8 +110,7 @@ def _check_installed() -> None:
 
 def _refuse(command: str, known: Sequence[str]) -> None:
     known = [name for name in known if name != "predict"]
-    nearest = difflib.get_close_matches(command, known, n=1)
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    hint = did_you_mean(command, known)
     print(f"error: there is no command {command!r}; known are {', '.join(known)}{hint}", file=sys.stderr)
     raise SystemExit(2)
 

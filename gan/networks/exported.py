@@ -80,6 +80,8 @@ def is_exported(file: str | Path) -> bool:
 def read_exported(file: str | Path) -> tuple[Facts, dict[str, Tensor]]:
     """Return the facts and the weights of an exported file; see `read_facts` for errors."""
     path = Path(file).expanduser()
+    if path.is_dir():
+        raise ValueError(f"{file} is a folder and not an exported network; gan.load reads the folder of a run")
     with open(path, "rb") as opened:
         is_zip = opened.read(2) == b"PK"
     try:
@@ -87,8 +89,8 @@ def read_exported(file: str | Path) -> tuple[Facts, dict[str, Tensor]]:
     except ImportError:
         raise
     except Exception as error:  # torch and safetensors raise many kinds of errors for broken files
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ValueError(f"{file} is not an exported network: {reason}") from None
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ValueError(f"{file} is not an exported network: {f'{kind}{error}'.splitlines()[0]}") from None
     if not isinstance(facts, dict) or any(name not in facts for name in _FACTS) or facts["kind"] not in _BASES:
         raise ValueError(f"{file} is not an exported network: it does not say how the network was built")
     if facts["format"] != FORMAT:
@@ -119,6 +121,8 @@ def build_network(
 
 def _read_torch(path: Path) -> tuple[Any, dict[str, Tensor]]:
     content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if "gan" in content:
+        raise ValueError("it is a checkpoint of a run, which gan.load reads and gan export turns into such a file")
     return content[KEY], content["weights"]
 
 

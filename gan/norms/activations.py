@@ -32,7 +32,9 @@ class ConditionalBatch(Norm):
     def of(self, network: nn.Module) -> Norm:
         if not (num_classes := getattr(network, "num_classes", 0)):
             name = type(network).__name__
-            raise ValueError(f"ConditionalBatch needs labelled data, but {name} was built for 0 classes")
+            raise ValueError(
+                f"ConditionalBatch needs labelled data (subfolders are classes), but {name} was built for 0 classes"
+            )
         return replace(self, num_classes=num_classes)
 
     def apply(self, site: nn.Module) -> nn.Module:

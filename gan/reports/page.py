@@ -11,7 +11,7 @@ from gan.reports.table import table
 from gan.runs.records import Points, RunRecords
 
 _READING = (
-    "Mean ± standard deviation over seeds. The best value of a run is chosen by the score itself, so it is too good. "
+    "Mean ± standard deviation over seeds. A run's best value is chosen by the score itself, so it is too good. "
     "Runs that diverged take no part in means."
 )
 _LOSSES = "loss/discriminator", "loss/generator"

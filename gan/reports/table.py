@@ -31,7 +31,10 @@ def markdown(comparison: Comparison) -> str:
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
     lines = [_line(titles, widths), _line(["-" * width for width in widths], widths)]
     lines += [_line(row, widths) for row in rows]
-    lines += ["", "Mean ± standard deviation over seeds. The best value of a run is chosen by the score itself."]
+    lines += [
+        "",
+        "Mean ± standard deviation over seeds. A run's best value is chosen by the score itself, so it is too good.",
+    ]
     for letter, protocol in comparison.protocols.items():
         name = f"Protocol [{letter}]" if letter else "Protocol"
         lines += ["", f"{name}: {'; '.join(f'{field} {value}' for field, value in protocol)}."]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
 
-from gan.runs.folder import CHECKPOINTS, checkpoint_path, checkpoints
+from gan.runs.folder import CHECKPOINTS, checkpoint_path, checkpoints, versions
 
 
 def newest_checkpoint(run: Path) -> int:
@@ -39,7 +39,11 @@ def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
         return path
     if checkpoints(path):
         return checkpoint_path(path, newest_checkpoint(path))
-    raise FileNotFoundError(f"{path} is neither a checkpoint nor the folder of a run with checkpoints")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no run or checkpoint {path}")
+    runs = [run for run in versions(path).values() if checkpoints(run)]
+    hint = f"; did you mean {runs[-1]}?" if runs else ""
+    raise FileNotFoundError(f"{path} is neither a checkpoint nor the folder of a run with checkpoints{hint}")
 
 
 def read_checkpoint(path: Path, facts_key: str = "gan") -> dict[str, Any]:
@@ -71,6 +75,7 @@ def _check_whole(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
     except Exception as error:  # zipfile raises many kinds of errors
-        raise ValueError(f"{path} is not a whole checkpoint: {error or type(error).__name__}") from error
+        reason = error or type(error).__name__
+        raise ValueError(f"{path} is not a whole checkpoint (a .ckpt file of a run): {reason}") from error
     if damaged is not None:
         raise ValueError(f"{path} is not a whole checkpoint: {damaged} is not what was written")

@@ -19,9 +19,7 @@ _PAGE = """\
 
 ## Use it
 
-```bash
-pip install 'convnorm-gan[hub]'
-```
+With ConvNorm-GAN and its extra `hub` installed (`pip install '.[hub]'` in a checkout of it):
 
 ```python
 import gan
@@ -30,7 +28,7 @@ model = gan.load("hf://{name}")
 images = model.sample(16{labels})  # uint8 {shape}
 ```
 
-`gan sample hf://{name} --num 1000 --out samples.zip` writes files, with `pip install 'convnorm-gan[gan,hub]'`. \
+`gan sample hf://{name} --num 1000 --out samples.zip` writes files, with the extra `gan` too. \
 The generator alone, as a module of PyTorch:
 
 ```python
@@ -104,6 +102,13 @@ def without_paths(value: Any) -> Any:
     return value
 
 
+def without_nulls(value: Any) -> Any:
+    """Return plain data without what is null: options that were left to their defaults."""
+    if isinstance(value, dict):
+        return {key: without_nulls(each) for key, each in value.items() if each is not None}
+    return [without_nulls(each) for each in value] if isinstance(value, list) else value
+
+
 def _header(facts: Facts, license: str) -> str:
     kinds = [facts["network"], *facts["norms"]]
     known: dict[str, Any] = {
@@ -146,8 +151,9 @@ def _training(generator: Facts, discriminator: Facts, config: dict[str, Any] | N
     table = "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {text} |" for name, text in rows)])
     if config is None:
         return table
-    text = yaml.safe_dump(config, sort_keys=False).strip()
-    return f"{table}\n\n<details><summary>The whole configuration</summary>\n\n```yaml\n{text}\n```\n\n</details>"
+    text = yaml.safe_dump(without_nulls(config), sort_keys=False).strip()
+    summary = "The configuration, without what is null"
+    return f"{table}\n\n<details><summary>{summary}</summary>\n\n```yaml\n{text}\n```\n\n</details>"
 
 
 def _described(facts: Facts) -> str:

@@ -49,8 +49,16 @@ def push(run_or_checkpoint: str | Path, name: str, *, private: bool = False, lic
 
 
 def write_model(folder: Path, name: str, run_or_checkpoint: str | Path, license: str = "") -> None:
-    """Write the files of a model of the hub into a folder; see `push` for arguments and errors."""
+    """Write the files of a model of the hub into a folder, which is made if there is none; see `push` for arguments.
+
+    Raises:
+        FileExistsError: if the folder holds anything.
+    """
+    check_name(name)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists already: a new or empty folder is needed")
     generator, discriminator = (read_trained(run_or_checkpoint, part) for part in ("generator", "discriminator"))
+    folder.mkdir(parents=True, exist_ok=True)
     write_safetensors(folder / MODEL, generator)
     write_safetensors(folder / "discriminator.safetensors", discriminator)
     (folder / "samples.png").write_bytes(encoded(_picture(generator)))

@@ -1,6 +1,5 @@
 """The file of a study: a grid over a base configuration."""
 
-import difflib
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from gan.checks import did_you_mean
 
 _KEYS = "study", "program", "config", "root", "set", "grid", "seeds", "tuning"
 _TUNING_KEYS = "seed", "metric", "set", "settings", "settings_of"
@@ -250,8 +251,6 @@ def _check_keys(where: str, content: Any, known: Sequence[str]) -> None:
         raise ValueError(f"{where or 'a study'} must be a mapping with the keys {', '.join(known)}")
     for key in content:
         if key not in known:
-            nearest = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
-            raise ValueError(
-                f"{f'{where}.' if where else ''}{key} is no key of a study; known are {', '.join(known)}{hint}"
-            )
+            place = f"{where}." if where else ""
+            allowed = f"known are {', '.join(known)}{did_you_mean(str(key), known)}"
+            raise ValueError(f"{place}{key} is no key of a study; {allowed}")

@@ -125,7 +125,7 @@ class TrainingModule(OptimizedModule, ImagesModule, PublishingModule):
             self.check_share(self.batch_size // self.trainer.world_size)
         if self._loaded_step >= self.trainer.max_steps:
             steps = f"step {self._loaded_step} of trainer.max_steps {self.trainer.max_steps}"
-            self.print(f"nothing to train: the run is at {steps} already")
+            self.print(f"nothing to train: the run is at {steps} already; a larger --trainer.max_steps goes on")
 
     def on_train_start(self) -> None:
         """Reapply the configured optimizer settings after a checkpoint was restored, and continue the run's records.

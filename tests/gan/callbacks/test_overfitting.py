@@ -108,4 +108,4 @@ def test_it_is_said_once_in_a_training_and_changes_nothing(capsys, monkeypatch):
 def test_augmentation_is_recommended_for_few_images_seen_often(images, passes, augment, said):
     advice = small_gan(augment=augment).advice(images, passes)
     assert (advice is not None) == said
-    assert advice is None or "300 images are few" in advice
+    assert advice is None or "few images (300)" in advice

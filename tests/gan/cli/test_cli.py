@@ -58,7 +58,7 @@ def small(*arguments: str) -> list[str]:
 
 ERRORS = [
     (["--model.nonsense=1"], "unrecognized arguments: --model.nonsense=1"),
-    (["--trainer.max_epoch=3"], "unrecognized arguments: --trainer.max_epoch=3; did you mean trainer.max_epochs"),
+    (["--trainer.max_epoch=3"], "unrecognized arguments: --trainer.max_epoch=3; did you mean --trainer.max_epochs?"),
     (["--model.generator.widht=3"], "model.generator: Option 'widht' is not accepted; known are image_size, channels"),
     (["--metrics.collapse.facto=3"], "metrics.collapse: Option 'facto' is not accepted; known are metric, factor"),
     (["--model.generator_optimizer.lrr=3"], "model.generator_optimizer: Option 'lrr' is not accepted; known are lr,"),
@@ -67,6 +67,8 @@ ERRORS = [
         "trainer.callbacks: Option 'half_life' is not accepted; known are half_life_images",
     ),
     (["--model.generator.width=x"], "model.generator.width: expected int, got x"),
+    (["--model.discriminator_norms=Spectral"], "expected list, got Spectral (a list is written [a,b])"),
+    (["--model.discriminator_norms=[spectral]"], "and yours by module.Class; did you mean Spectral?"),
     (["--model.discriminator_steps=0"], "discriminator_steps must be at least 1, got 0"),
     (["--model.discriminator_steps=1.5"], "model.discriminator_steps: expected int, got 1.5"),
     (
@@ -88,7 +90,7 @@ ERRORS = [
     (["--data.batch_size=0"], "batch_size must be at least 1, got 0"),
     (["--data=gan.data.Folder", "--data.root=/nowhere"], "root '/nowhere' does not exist; a folder or a zip"),
     (["--config=/nowhere.yaml"], "--config: no file /nowhere.yaml, and no configuration of that name among "),
-    (["--ckpt_path=/nowhere.ckpt"], "/nowhere.ckpt is neither a checkpoint nor the folder of a run with"),
+    (["--ckpt_path=/nowhere.ckpt"], "there is no run or checkpoint /nowhere.ckpt"),
     (["--ckpt_path=last", "--experiment=other"], "no run in runs/other: nothing to continue"),
     (["--trainer.max_steps=0"], "trainer.max_steps must be at least 1, got 0"),
     (["--trainer.max_steps=-5"], "`max_steps` must be a non-negative integer or -1 (infinite steps). You passed in -5"),
@@ -342,7 +344,10 @@ def test_a_run_that_is_over_stays_as_it_is(train, capsys, bar):
     capsys.readouterr()
     assert contents(train(*small("--trainer.max_steps=1", bar, "--ckpt_path=last"))) == before
     *_, said = capsys.readouterr().out.splitlines()
-    assert said == "nothing to train: the run is at step 1 of trainer.max_steps 1 already"
+    assert (
+        said
+        == "nothing to train: the run is at step 1 of trainer.max_steps 1 already; a larger --trainer.max_steps goes on"
+    )
     checkpoint = checkpoints(Path("runs", "quickstart", "version_0"))[1]
     train(*small("--trainer.max_steps=1", bar, f"--ckpt_path={checkpoint}"))
     assert [path.name for path in Path("runs", "quickstart").iterdir()] == ["version_0"]
@@ -666,7 +671,7 @@ def test_weights_alone_begin_a_new_run(train, capsys):
         (["--resume=RUN", "--init_from=RUN"], "--resume and --init_from exclude each other: give one of them"),
         (["--resume=RUN", "--ckpt_path=last"], "--resume and --ckpt_path exclude each other: give one of them"),
         (["--resume=RUN/checkpoints/step_00000001.ckpt"], "--resume takes the folder of a run"),
-        (["--init_from=nowhere"], "nowhere is neither a checkpoint nor the folder of a run with checkpoints"),
+        (["--init_from=nowhere"], "there is no run or checkpoint nowhere"),
     ],
 )  # fmt: skip
 def test_ways_to_go_on_that_cannot_be_meant_are_one_line(train, capsys, arguments, message):

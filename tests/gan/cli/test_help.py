@@ -77,6 +77,12 @@ def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
         main(["fit"])
 
 
+def test_without_a_configuration_one_line_says_what_gives_the_options(capsys):
+    with pytest.raises(SystemExit):
+        main(["fit"])
+    assert capsys.readouterr().err.endswith("fit.data; a configuration has them: --config NAME or FILE\n")
+
+
 def test_configurations_have_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     files = sorted((ROOT / "configs").rglob("*.yaml"))

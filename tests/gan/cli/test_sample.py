@@ -97,7 +97,7 @@ def test_pictures_and_films(folder, trained):
 
 
 ERRORS = [
-    (["nowhere"], "nowhere is neither a checkpoint nor the folder of a run"),
+    (["nowhere"], "there is no run or checkpoint nowhere"),
     ([RUN, "--labels", "10"], "--labels: there is no class '10'; known are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"),
     ([RUN, "--seeds", "0-x"], "argument --seeds: expected numbers such as 0-99 or 1,4,7, got '0-x'"),
     ([RUN, "--seeds", "1", "--seed", "2"], "--seed is that of a stream"),

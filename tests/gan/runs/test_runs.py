@@ -401,7 +401,7 @@ def test_metrics_that_cannot_be_written_are_named(tmp_path):
 def test_unreadable_checkpoints_are_named(tmp_path):
     cut = tmp_path / "cut.ckpt"
     cut.write_bytes(b"PK\x03\x04 half a file")
-    with pytest.raises(ValueError, match=r"cut.ckpt is not a whole checkpoint: File is not a zip file"):
+    with pytest.raises(ValueError, match=r"cut.ckpt is not a whole checkpoint \(.*\): File is not a zip file"):
         gan.load(cut)
     foreign = tmp_path / "foreign.ckpt"
     torch.save({"state_dict": {}}, foreign)

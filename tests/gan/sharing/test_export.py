@@ -171,10 +171,28 @@ def test_mistakes_are_one_line(run, desk, capsys, options, message):
     assert message in line
 
 
+def test_what_is_not_exported_says_what_reads_it(run, desk):
+    with pytest.raises(
+        ValueError, match=r"\.ckpt is not an exported network: it is a checkpoint of a run, which gan.load"
+    ):
+        load(next(Path(run, "checkpoints").glob("step_*.ckpt")))
+    with pytest.raises(
+        ValueError, match=r"is a folder and not an exported network; gan.load reads the folder of a run"
+    ):
+        load(run)
+
+
+def test_the_run_is_looked_at_before_the_file(run, desk, capsys):
+    Path("generator.safetensors").touch()
+    with pytest.raises(SystemExit):
+        export(run.parent)
+    assert f"with checkpoints; did you mean {run}?" in capsys.readouterr().err
+
+
 def test_a_path_that_is_no_run(desk, capsys):
     with pytest.raises(SystemExit):
         export("nowhere")
-    assert "error: nowhere is neither a checkpoint nor the folder of a run" in capsys.readouterr().err
+    assert "error: there is no run or checkpoint nowhere" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "torch"])

@@ -14,7 +14,7 @@ from small_trainings import forked
 
 import gan
 from gan.cli.main import main
-from gan.sharing.card import without_paths
+from gan.sharing.card import without_nulls, without_paths
 from gan.sharing.download import download
 
 NAME = "anna/digits"
@@ -62,6 +62,19 @@ def test_a_run_goes_to_the_hub_and_comes_back(run, hub, capfd):
     assert len(list(Path("made").rglob("*.png"))) == 3
 
 
+def test_the_files_can_be_looked_at_first(run, hub, capfd):
+    assert push(run, "--out", "model") == 0
+    assert capfd.readouterr().out == "model: README.md is the model card\n"
+    assert hub.models == {}
+    card = Path("model", "README.md").read_text()
+    assert 'gan.load("hf://anna/digits")' in card
+    assert "null" not in re.search(r"```yaml\n(.*?)```", card, re.DOTALL)[1]
+    assert push(run) == 0
+    assert {name: Path("model", name).read_bytes() for name in hub.files(NAME)} == hub.files(NAME)
+    assert push(run, "--out", "model") == 1
+    assert "error: model exists already: a new or empty folder is needed" in capfd.readouterr().err
+
+
 def test_a_revision(run, hub):
     assert push(run, "--private") == push(run) == 0
     assert len(hub.models[NAME]) == 2
@@ -85,8 +98,8 @@ def test_the_card_holds_picture_scores_configuration_and_a_use_that_runs(run, hu
     assert "`DCGANGenerator(image_size=32, channels=1, num_classes=10, latent_dim=64, width=4)`" in card
     assert "normalized by `ConditionalBatch(num_classes=0)`" in card
     config = yaml.safe_load(re.search(r"```yaml\n(.*?)```", card, re.DOTALL)[1])
-    assert config == yaml.safe_load(hub.files(NAME)["config.yaml"])
-    assert config["model"] == yaml.safe_load((run / "config.yaml").read_text())["model"]
+    assert config == without_nulls(yaml.safe_load(hub.files(NAME)["config.yaml"]))
+    assert config["model"] == without_nulls(yaml.safe_load((run / "config.yaml").read_text()))["model"]
     assert str(run.parents[2]) not in card
 
     def follow():
