@@ -129,7 +129,8 @@ def _choices(hint: Any, text: str) -> str:
     names = sorted({kind.__name__ for base in _classes(hint) for kind in _concrete_subclasses(base)})
     if not names:
         return ""
-    nearest = did_you_mean(unknown[1], names) if (unknown := re.search(r"'(\w+)'|: (\w+)$", text)) else ""
+    unknown = re.search(r"there is no class '([\w.]+)'", _tidy(text))
+    nearest = did_you_mean(unknown[1].rpartition(".")[2], names) if unknown else ""
     return f"; known are {', '.join(names)}, and yours by module.Class{nearest}"
 
 
