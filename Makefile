@@ -38,7 +38,7 @@ $(ENVIRONMENT): requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
 # Sphinx in an environment of its own, by the same Python; a .pth file adds the packages of .venv. docs/conf.py says why.
