@@ -461,9 +461,9 @@ def test_a_signal_while_data_are_prepared_leaves_nothing(train, monkeypatch, tmp
 
 def test_ctrl_c_while_modules_are_imported_prints_nothing(tmp_path):
     shutil.copy(ROOT / "train.py", tmp_path)
-    for name in "main.py", "help.py", "threads.py":
-        (tmp_path / "gan" / "cli").mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / "gan" / "cli" / name, tmp_path / "gan" / "cli")
+    (tmp_path / "gan" / "cli").mkdir(parents=True)
+    for name in "checks.py", "cli/main.py", "cli/help.py", "cli/threads.py":
+        shutil.copy(ROOT / "gan" / name, tmp_path / "gan" / name)
     (tmp_path / "gan" / "cli" / "command.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
     ended = subprocess.run([sys.executable, tmp_path / "train.py", "fit"], capture_output=True, check=False)
     assert (ended.returncode, ended.stderr) == (-signal.SIGINT, b"")
