@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from gan.checks import check_at_least
 from gan.data.classes import check_same_classes
 from gan.data.sources import Source
-from gan.data.transfer import send
 from gan.distributed import average_gradients
 from gan.images import height_and_width
 from gan.losses import WeightPenalty
@@ -146,7 +145,7 @@ class Classifier(TrainingModule):
             return images
         count = len(images) * self.trainer.world_size
         corners = integers(rng(self.seed, Stream.CROP, self.trainer.global_step), 2 * self.crop + 1, count, 2)
-        return cropped(images, send(self.local_slice(corners), images.device), self.crop)
+        return cropped(images, self.local_slice(corners), self.crop)
 
     def pixels(self, images: Tensor) -> Tensor:
         """Map uint8 images to [0, 1], in the type and the memory format of the network."""

@@ -1,6 +1,7 @@
 """The training of classifiers: its data, its randomness, and that it goes on as if never interrupted."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torchvision.models import resnet18
 
 from convnorm import ConvNorm
 from gan.callbacks import AtomicCheckpointIO, Checkpoint
-from gan.data import Digits
+from gan.data import Digits, transfer
 from gan.losses import ConvOrthogonality
 from gan.norms import ONI, BatchNorm, Conv, Spectral
 from gan.runs.checkpoints import read_checkpoint
@@ -72,6 +73,23 @@ def test_a_step_is_that_of_sgd():
         (-(target * logits.log_softmax(1)).sum(1).mean()).backward()
         optimizer.step()
     assert differences(module.network.state_dict(), network.state_dict()) < 1e-5
+
+
+def test_what_is_on_the_device_is_not_sent_again(monkeypatch):
+    """On CUDA, sending pins the tensor, which fails for one that is there already."""
+    sent: list[torch.Tensor] = []
+
+    def sends_once(x: torch.Tensor, device: torch.device) -> torch.Tensor:
+        assert not any(x is each for each in sent)
+        sent.append(transfer.send(x.clone(), device))
+        return sent[-1]
+
+    users = [module for name, module in sys.modules.items() if name.startswith(("gan.", "robustness."))]
+    for module in users:
+        if module is not transfer and getattr(module, "send", None) is transfer.send:
+            monkeypatch.setattr(module, "send", sends_once)
+    fit(tiny(crop=2), 2, data=digits())
+    assert len(sent) == 2 * 3  # images, labels and the crops' corners
 
 
 def test_it_learns_the_digits():
