@@ -1,6 +1,6 @@
 """Writes docs/gallery.md: the samples of finished runs, each with its command, steps and scores.
 
-    python benchmarks/gallery.py
+    python -m benchmarks.gallery
 
 It shows every run of a study that has a record (`.jsonl`) and a picture (`.png`) in docs/study. Seeds of one setting
 stand side by side.
@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from benchmarks.studies import chosen_setting
 from gan.cli.configurations import shipped
 from gan.study.description import Cell, Study, read_study
 
@@ -22,7 +23,7 @@ _HEAD = """\
 
 Samples of runs that are over: each run's last grid, none chosen. Under each picture stand the generator steps and the
 last scores, under each row the command of its first seed. Scores of a classifier of digits or of CIFAR-10 are no FID.
-`python benchmarks/gallery.py` makes this page from the records in [docs/study](study/README.md).
+`python -m benchmarks.gallery` makes this page from the records in [docs/study](study/README.md).
 
 ## The quickstart
 
@@ -50,8 +51,8 @@ def page() -> str:
 
 def _section(study: Study) -> list[str]:
     """Return the part of a study: a heading, then a part for each setting that has finished runs."""
-    cells = {cell.experiment: cell for cell in study.all_cells()}
-    finished = [cell for cell in cells.values() if all(_file(cell, kind).is_file() for kind in ("png", "jsonl"))]
+    cells = [cell for name in study.cells for cell in study.reported_cells(name, chosen_setting(study, name))]
+    finished = [cell for cell in cells if all(_file(cell, kind).is_file() for kind in ("png", "jsonl"))]
     if not finished:
         return []
     groups = groupby(finished, key=lambda cell: cell.experiment.rpartition("-seed")[0])

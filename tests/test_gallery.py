@@ -24,4 +24,4 @@ def test_every_picture_stands_over_its_own_scores():
 
 def test_the_page_is_what_its_program_makes():
     made = runpy.run_path(str(DOCS.parent / "benchmarks" / "gallery.py"))["page"]()
-    assert made == PAGE, "run python benchmarks/gallery.py"
+    assert made == PAGE, "run python -m benchmarks.gallery"
