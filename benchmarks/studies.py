@@ -57,7 +57,10 @@ def draw(studies: Sequence[Study], file: Path) -> None:
             for curve in curves:
                 axis.plot([step / 1000 for step in curve], list(curve.values()), color=color, linewidth=1)
         axis.set_title(f"{name}, setting {chosen_setting(study, name)}", fontsize=9)
-        axis.set_ylim(3.2, 10.6)
+        axis.set_yscale("log")
+        axis.set_yticks([4, 5, 6, 8, 10], ["4", "5", "6", "8", "10"], minor=False)
+        axis.set_yticks([], minor=True)
+        axis.set_xticks(range(0, 11, 2))
         axis.grid(alpha=0.3)
     for axis in axes.flat[len(points) :]:
         axis.set_axis_off()
