@@ -21,7 +21,7 @@ def stage(out, name, part=None):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:model.cuda_graphs")  # there is no GPU
 def test_every_stage_writes_lines_and_tables(tmp_path):
-    from benchmarks.gpu import environment, exactness, trainings, updates
+    from benchmarks.gpu import environment, exactness, suite, trainings, updates
 
     environment.environment(stage(tmp_path, "environment"))
     trainings.training(stage(tmp_path, "training"))
@@ -29,14 +29,18 @@ def test_every_stage_writes_lines_and_tables(tmp_path):
     updates.layers(stage(tmp_path, "layers"))
     updates.steps(stage(tmp_path, "steps"))
     trainings.resume(stage(tmp_path, "resume"))
+    suite.classifiers(stage(tmp_path, "classifiers"))
     lines = read(tmp_path)
     assert not [line for line in lines if "error" in line]
     assert all(line["output"] < 1e-5 for line in lines if line.get("precision") == "fp32" and "output" in line)
     assert [line["unequal"] for line in lines if line["stage"] == "resume"] == [
         {"second": 0, "continued": 0, "graphs": 0, "graphs, continued": 0}
     ]
+    assert [(line["rc"], 0 <= line["accuracy"] <= 100) for line in lines if line["stage"] == "classifiers"] == [
+        (0, True)
+    ]
     tables = report(tmp_path)
-    assert tables.count("\n## ") == 5
+    assert tables.count("\n## ") == 6
     assert "| DCGAN | bf16 | ConvNorm | " in tables
 
 

@@ -14,6 +14,7 @@ measured survives whatever ends it. The stages are, the most important first:
 - exactness: ConvNorm against float64 on the CPU;
 - waits: does a training step wait for the device?
 - tests: those of ConvNorm;
+- classifiers: a training of `robustness` with each of its methods;
 - layers: each layer of the discriminators;
 - compile: generator steps with `torch.compile`, alone and with CUDA graphs.
 
@@ -44,6 +45,7 @@ FUNCTIONS = {
     "exactness": "exactness.exactness",
     "waits": "trainings.waits",
     "tests": "suite.tests",
+    "classifiers": "suite.classifiers",
     "layers": "updates.layers",
     "compile": "trainings.compilation",
 }
@@ -68,6 +70,7 @@ GROUPS: list[list[Task]] = [
         Task("exactness", 80),
         Task("waits", 80),
         Task("tests", 110),
+        Task("classifiers", 110),
         *(Task("compile", 110, norm) for norm in ("Conv", "Spectral", "Batch")),
     ],
     [Task("layers", 50)],

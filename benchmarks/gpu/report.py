@@ -25,6 +25,7 @@ def report(out: Path) -> str:
         ("Errors relative to float64", _exactness(of("exactness"))),
         ("Waits for the device", _plain(of("waits"), ("network", "case", "waits", "said", "error"))),
         ("Tests", _plain(of("tests"), ("last", "failed", "rc"))),
+        ("Classifiers", _plain(of("classifiers"), ("method", "accuracy", "seconds", "rc"))),
         ("Errors", _plain([line for line in lines if "error" in line], ("stage", "t", "error", "where"))),
         ("Stages", _plain(of("done"), ("what", "part", "rc", "seconds", "t"))),
     ]
