@@ -140,7 +140,7 @@ def _largest_eigenvalue(
 
 def _largest_ritz_value(diagonal: list[Tensor], off_diagonal: list[Tensor]) -> tuple[float, float]:
     """Return the largest eigenvalue of the tridiagonal matrix, and its residual in the whole space."""
-    numbers = torch.stack([*diagonal, *off_diagonal]).double().cpu()  # the one place that waits for a device
+    numbers = torch.stack([*diagonal, *off_diagonal]).cpu().double()  # the one place that waits for a device
     main, beside = numbers.chunk(2)
     values, ritz = torch.linalg.eigh(torch.diag(main) + torch.diag(beside[:-1], -1))
     return max(float(values[-1]), 0.0), float(beside[-1] * ritz[-1, -1].abs())

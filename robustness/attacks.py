@@ -96,10 +96,11 @@ class PGD(Attack):
 
     @property
     def name(self) -> str:
-        """Kind, steps, restarts: "pgd20", "pgd20x5"."""
+        """Kind, steps, restarts, and the size of the steps if it is not ε / 4: "pgd20", "pgd20x5", "pgd20_step1"."""
         restarts = f"x{self.restarts}" if self.restarts > 1 else ""
         kept = "_keep" if self.keep else ""
-        return f"{type(self).__name__.lower()}{self.steps}{restarts}{kept}{self._distance}"
+        step = "" if self.step_size == self.epsilon / 4 else f"_step{self.step_size:g}"
+        return f"{type(self).__name__.lower()}{self.steps}{restarts}{kept}{self._distance}{step}"
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return what is made larger, (N,): the cross-entropy."""
@@ -140,8 +141,8 @@ class MarginPGD(PGD):
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return what is made larger, (N,): the margin."""
-        true = F.one_hot(labels, logits.shape[1]).bool()
-        return logits.masked_fill(true, -torch.inf).amax(1) - logits[true]
+        true = labels[:, None]
+        return logits.scatter(1, true, -torch.inf).amax(1) - logits.gather(1, true).squeeze(1)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

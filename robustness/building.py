@@ -43,6 +43,20 @@ def network_of(checkpoint: dict[str, Any]) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
+def check_batch_norms(network: nn.Module) -> None:
+    """Check that all batch norms of a network take their statistics over all processes.
+
+    Raises:
+        ValueError: if one does not.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, BatchNorm):
+            raise ValueError(
+                f"network.{name} is a {type(module).__name__}, whose batch would be that of each process alone: with "
+                "several processes batch norms must be torch.nn.BatchNorm2d"
+            )
+
+
 class _NotLinear(Norm):
     """A norm that leaves linear layers alone."""
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from gan.checks import check_at_least
 from gan.data.classes import check_same_classes
 from gan.data.sources import Source
+from gan.data.subset import Subset
 from gan.distributed import average_gradients
 from gan.images import height_and_width
 from gan.losses import WeightPenalty
@@ -19,7 +20,7 @@ from gan.runs.description import norms_in_words, short_name
 from gan.training.base import TrainingModule
 from gan.training.optimizers import Optimizer
 from robustness.adversarial import FreeTraining
-from robustness.building import FACTS, description_of, normalized
+from robustness.building import FACTS, check_batch_norms, description_of, normalized
 from robustness.crops import cropped
 from robustness.holdout import Holdout
 from robustness.label_noise import LabelNoise
@@ -82,6 +83,7 @@ class Classifier(TrainingModule):
         self.description = description_of(network, norms)
         self.network = normalized(network, norms)
         self.classes: tuple[str, ...] = ()
+        self._subset, self._held_back_then = Subset(), ""
         self.optimizer_factory, self.schedule = optimizer, schedule
         self.label_smoothing, self.weight_penalty, self.crop = label_smoothing, weight_penalty, crop
         self.label_noise, self.adversarial, self.holdout = label_noise, adversarial, Holdout(validation, seed)
@@ -160,6 +162,7 @@ class Classifier(TrainingModule):
 
     def training_part(self, source: Source) -> Source:
         """Return what is not held back, with the noise in its labels."""
+        self._check_held_back()
         part = self.holdout.kept(source)
         if self.label_noise is None:
             return part
@@ -167,8 +170,28 @@ class Classifier(TrainingModule):
         return part.relabelled(self.label_noise(part.labels, num_classes, self.seed))
 
     def validation_part(self, source: Source) -> Source:
-        """Return what is held back of the split "train"."""
+        """Return what is held back of the split "train".
+
+        Raises:
+            ValueError: if the network comes from a checkpoint for which other images were held back.
+        """
+        self._check_held_back()
         return self.holdout.held_back(source)
+
+    def _check_held_back(self) -> None:
+        now = self._held_back()
+        if self._held_back_then not in ("", now):
+            raise ValueError(
+                f"the checkpoint's network has seen what is held back now ({now}); held back then: "
+                f"{self._held_back_then}. Give the same seed_everything, model.validation and data"
+            )
+
+    def _held_back(self) -> str:
+        """Return which images are held back, as a checkpoint keeps it."""
+        if self._subset.takes_all:
+            return f"{self.holdout}, of all images"
+        count = self._subset.num_images or self._subset.fraction
+        return f"{self.holdout}, of {count} by subset_seed {self._subset.seed}"
 
     # What the base class asks for
 
@@ -197,17 +220,20 @@ class Classifier(TrainingModule):
         """Take the names of the classes from the data.
 
         Raises:
-            ValueError: if there are none.
+            ValueError: if there are none, or a batch norm cannot take its statistics over several processes.
         """
         super().setup(stage)
+        if self.trainer.world_size > 1:
+            check_batch_norms(self.network)
         if (data := self.image_data) is not None:
-            self.classes = data.classes
+            self.classes, self._subset = data.classes, data.subset
             if data.num_classes < 2:
                 raise ValueError(f"a classifier needs at least 2 classes, the images of {data.name} have no labels")
 
     def facts(self) -> dict[str, Any]:
         """Return what `network_of` needs, the seed, and the names of the classes."""
-        return {**self.description, "seed": self.seed, "classes": list(self.classes)}
+        facts = {"seed": self.seed, "classes": list(self.classes), "held_back": self._held_back()}
+        return {**self.description, **facts}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the checkpoint fits the configuration and the data.
@@ -216,6 +242,7 @@ class Classifier(TrainingModule):
             ValueError: if it has another network, or classes of other names or in another order.
         """
         super().on_load_checkpoint(checkpoint)
+        self._held_back_then = checkpoint[FACTS].get("held_back", "")  # earlier versions saved none
         if (saved := checkpoint[FACTS].get("classes")) and self.classes:  # earlier versions saved none
             check_same_classes(saved, self.classes)
         self.check_fit(checkpoint)

@@ -12,6 +12,8 @@ from gan.checks import check_at_least
 from gan.data import ImageData
 from gan.data.sources import Source
 from gan.metrics.evaluator import StoppedError
+from gan.metrics.exactness import exact_inference
+from gan.networks.evaluation_mode import evaluating
 from gan.runs.folder import is_run
 from gan.runs.logger import append_metrics, run_folder
 from robustness.attacks import FGSM, PGD, Attack
@@ -97,7 +99,10 @@ class Evaluation(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Test after the last step, by when the run is saved. A run that goes on after that is tested again."""
         module = _classifier(pl_module)
-        if trainer.global_step < trainer.max_steps or module.health.should_stop:
+        if module.health.should_stop:
+            return
+        if trainer.global_step < trainer.max_steps:
+            module.print(f"not tested: ended at step {trainer.global_step:,} of {trainer.max_steps:,}")
             return
         module.to(trainer.strategy.root_device)  # Lightning has moved it to the CPU by now
         try:
@@ -131,7 +136,7 @@ class Evaluation(Callback):
         Raises:
             StoppedError: In every process, if one is asked to stop.
         """
-        data, split = _data(trainer), self._split(trainer)
+        data = _data(trainer)
         source, other = self._source(trainer, module), self._other
         if other is not None:
             other = other.to(module.device, module.weights_dtype)
@@ -143,9 +148,24 @@ class Evaluation(Callback):
             meter.report = _progress(trainer, sum(len(trial.images) for trial in trials) + len(attacked))
             rows = [trial.row(meter) for trial in trials]
             gradient_norm = meter.gradient_norm(attacked)
-            ((network, inputs),) = module.example_inputs().values()
-            norms = operator_norms(network, *inputs) if self.operator_norms else {}
-        return Table(module.step, self.plan.protocol(data, split, len(source)), rows, gradient_norm, norms)
+        return Table(
+            module.step, self._protocol(trainer, module, len(source)), rows, gradient_norm, self._norms(module)
+        )
+
+    def _norms(self, module: Classifier) -> dict[str, float]:
+        """Return the operator norms, computed from weights of at least float32."""
+        ((network, inputs),) = module.example_inputs().values()
+        if not self.operator_norms:
+            return {}
+        with evaluating(network), exact_inference(module.device.type):
+            return operator_norms(network, *inputs)
+
+    def _protocol(self, trainer: Trainer, module: Classifier, images: int) -> dict[str, str | int]:
+        data, split = _data(trainer), self._split(trainer)
+        return self.plan.protocol(data, f"{split} ({module.holdout})" if self._is_held_back(trainer) else split, images)
+
+    def _is_held_back(self, trainer: Trainer) -> bool:
+        return self._split(trainer) == "validation" and "validation" not in _data(trainer).splits
 
     def _meter(self, module: Classifier) -> Meter:
         def pixels(images: torch.Tensor) -> torch.Tensor:
@@ -155,9 +175,7 @@ class Evaluation(Callback):
 
     def _source(self, trainer: Trainer, module: Classifier) -> Source:
         data, split = _data(trainer), self._split(trainer)
-        if split != "validation" or split in data.splits:
-            return data.loaded(split)
-        return module.validation_part(data.loaded("train"))
+        return module.validation_part(data.loaded("train")) if self._is_held_back(trainer) else data.loaded(split)
 
     def _split(self, trainer: Trainer) -> str:
         return self.split or ("test" if "test" in _data(trainer).splits else "validation")

@@ -26,6 +26,10 @@ class Holdout:
         if not 0 < self.fraction < 1:
             raise ValueError(f"validation must be between 0 and 1, got {self.fraction}")
 
+    def __str__(self) -> str:
+        """Return which images they are, in words."""
+        return f"{self.fraction} of each class, seed {self.seed}"
+
     def kept(self, source: Source) -> Source:
         """Return the images to learn from."""
         kept = torch.ones(len(source), dtype=torch.bool)

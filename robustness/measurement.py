@@ -111,12 +111,13 @@ class Meter:
         return self._mean(images, norms)
 
     def _mean(self, images: Images, of: Callable[[Tensor, Tensor, list[int]], Tensor]) -> float:
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        exact = torch.float32 if self.device.type == "mps" else torch.float64  # which MPS does not have
+        total = torch.zeros((), dtype=exact, device=self.device)
         done = 0
         for batch in images.batches(self.batch_size):
             if batch is not None:
                 x, labels, numbers = batch
-                total += of(x, labels.to(self.device), numbers).double().sum()
+                total += of(x, labels.to(self.device), numbers).sum(dtype=exact)
             before, done = done, min(len(images), done + self.batch_size * process_group()[1])
             self.report(done - before)
             if any_process(self.should_stop(), self.device):

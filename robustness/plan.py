@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from gan.data import ImageData
 from gan.data.sources import Source
 from gan.data.words import some
+from gan.images import height_and_width
 from gan.runs.checkpoints import find_checkpoint, read_checkpoint
 from robustness.attacks import Attack
 from robustness.building import FACTS, network_of
@@ -19,7 +21,11 @@ from robustness.trials import Trial, of_attacks, of_corruptions, of_published
 
 @dataclass(frozen=True)
 class Plan:
-    """The corruptions and attacks of a test, and on how many images; the attributes are arguments of `Evaluation`."""
+    """The corruptions and attacks of a test, and on how many images; the attributes are arguments of `Evaluation`.
+
+    Raises:
+        ValueError: if two corruptions or two attacks have one name, under which only one result could stand.
+    """
 
     corruptions: Sequence[Corruption]
     attacks: Sequence[Attack]
@@ -29,14 +35,26 @@ class Plan:
     published: PublishedImages | None
     transfer_from: str | None
 
+    def __post_init__(self) -> None:
+        for option, damages in ("corruptions", self.corruptions), ("attacks", self.attacks):
+            names = [each.name for each in damages]
+            if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+                raise ValueError(f"evaluation.{option}: {', '.join(twice)} stands there twice")
+
     def check(self, data: ImageData) -> None:
-        """Check that the published images are like those of the data.
+        """Check that the images of the data can be damaged, and that the published ones are like them.
 
         Raises:
-            ValueError: if they are not.
+            ValueError: if not.
         """
-        if self.published is not None and (data.channels, data.image_size) != (3, 32):
+        for corruption in self.corruptions:
+            _check_takes(corruption, data)
+        if self.published is None:
+            return
+        if (data.channels, data.image_size) != (3, 32):
             raise ValueError(f"cifar10_c holds RGB images of 32x32 pixels, which those of {data.name} are not")
+        if (known := int(self.published.labels.max()) + 1) != data.num_classes:
+            raise ValueError(f"cifar10_c {self.published.folder} has {known} classes, {data.name} {data.num_classes}")
 
     def other_network(self, classes: Sequence[str]) -> nn.Module | None:
         """Return the network that attacks are made for too, if there is one.
@@ -84,4 +102,23 @@ class Plan:
             "attacks": ", ".join(map(repr, self.attacks)),
             "seed": SEED,
         }
+        if self.published is not None:
+            fields["published"] = str(self.published.folder)
         return fields if self.transfer_from is None else fields | {"transfer_from": self.transfer_from}
+
+
+def _check_takes(corruption: Corruption, data: ImageData) -> None:
+    """Try a corruption on one black image, since not all take gray or rectangular ones."""
+    image = torch.zeros(1, data.channels, *height_and_width(data.image_size), dtype=torch.uint8)
+    try:
+        shape = corruption(image, 1, [0]).shape
+    except Exception as error:  # numpy and scipy raise nearly anything
+        shape, reason = None, f" ({error})"
+    else:
+        reason = ""
+    if shape != image.shape:
+        channels, height, width = image.shape[1:]
+        raise ValueError(
+            f"{corruption.name} cannot damage images of {channels} channels and {height}x{width} pixels{reason}: "
+            "evaluation.corruptions names those that are tested"
+        )

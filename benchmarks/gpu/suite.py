@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.gpu.stage import Line, Stage
 
 METHODS: dict[str, Sequence[str]] = {
-    "batch norm": ("--model.norms=[]",),
+    "batch norm": ("--model.norms=[]", "--evaluation.attacks=[FGSM,PGD,MarginPGD]"),
     "ConvNorm": ("--model.norms=[Conv]",),
     "spectral norm": ("--model.norms=[Spectral]",),
     "ONI": ("--model.norms=[ONI]",),

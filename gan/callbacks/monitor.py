@@ -57,7 +57,9 @@ class Monitor(Callback):
 
 
 def _averaged(trainer: Trainer, scalars: Mapping[str, Tensor]) -> dict[str, float]:
-    stacked = torch.stack([value.double() for value in scalars.values()])
+    stacked = torch.stack(
+        [value.float() if value.device.type == "mps" else value.double() for value in scalars.values()]
+    )
     means = trainer.strategy.reduce(stacked, reduce_op="mean")
     assert isinstance(means, Tensor)
     return dict(zip(scalars, means.tolist(), strict=True))

@@ -22,7 +22,7 @@ from gan.runs.checkpoints import read_checkpoint
 from gan.runs.logger import RunLogger
 from robustness.adversarial import FreeTraining
 from robustness.attacks import FGSM
-from robustness.building import network_of
+from robustness.building import check_batch_norms, network_of, normalized
 from robustness.classifier import Classifier
 from robustness.corruptions import GaussianNoise
 from robustness.crops import cropped
@@ -90,6 +90,14 @@ def test_what_is_on_the_device_is_not_sent_again(monkeypatch):
             monkeypatch.setattr(module, "send", sends_once)
     fit(tiny(crop=2), 2, data=digits())
     assert len(sent) == 2 * 3  # images, labels and the crops' corners
+
+
+def test_batch_norms_must_be_those_of_all_processes():
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.LazyBatchNorm1d())
+    network(torch.zeros(2, 1, 8, 8))
+    with pytest.raises(ValueError, match=r"network.3 is a BatchNorm1d, whose batch"):
+        check_batch_norms(normalized(network, []))
+    check_batch_norms(normalized(network[:2], []))
 
 
 def test_it_learns_the_digits():

@@ -12,7 +12,7 @@ from gan.data import Digits
 from gan.runs.folder import METRICS
 from robustness.attacks import FGSM, PGD
 from robustness.cli.main import main
-from robustness.corruptions import Brightness, Saturate
+from robustness.corruptions import Brightness, Saturate, ZoomBlur
 from robustness.corruptions.published import PublishedImages
 from robustness.evaluation import Evaluation
 from robustness.measurement import Images, Meter
@@ -47,6 +47,40 @@ def lines(run):
     return [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
 
 
+@pytest.mark.filterwarnings("ignore:the configuration is not the checkpoint's")
+def test_images_that_the_network_has_learned_from_are_not_tested_as_held_back(trained, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["robustness"])
+    checkpoint = max((trained / "checkpoints").iterdir())
+    before = (trained / "robustness.json").read_bytes()
+    with pytest.raises(SystemExit):
+        main(["test", *SMALL, f"--ckpt_path={checkpoint}", "--seed_everything=3"])
+    error = capsys.readouterr().err
+    assert "has seen what is held back now (0.3 of each class, seed 3, of 60 by subset_seed 0)" in error
+    assert "held back then: 0.3 of each class, seed 0, of 60 by subset_seed 0" in error
+    assert (trained / "robustness.json").read_bytes() == before
+    with pytest.raises(SystemExit):
+        main(["fit", "--resume", str(trained), "--trainer.max_steps=4", "--model.validation=0.2"])
+    assert "(0.2 of each class, seed 0" in capsys.readouterr().err
+
+
+def test_what_cannot_be_damaged_is_said_before_the_first_step():
+    wide = Digits(batch_size=8)
+    wide.image_size = 32, 48
+    plan = Evaluation(corruptions=[Brightness(), ZoomBlur()]).plan
+    with pytest.raises(ValueError, match="zoom_blur cannot damage images of 1 channels and 32x48 pixels"):
+        plan.check(wide)
+    Evaluation(corruptions=[Brightness()]).plan.check(wide)
+    with pytest.raises(ValueError, match="saturate cannot damage images of 1 channels"):
+        Evaluation(corruptions=[Saturate()]).plan.check(Digits(batch_size=8))
+
+
+def test_results_of_one_name_are_refused():
+    assert PGD(step_size=0.5).name == "pgd20_step0.5"
+    Evaluation(attacks=[PGD(), PGD(step_size=0.5)])
+    with pytest.raises(ValueError, match=r"evaluation.attacks: pgd20 stands there twice"):
+        Evaluation(attacks=[PGD(), PGD()])
+
+
 def test_fit_ends_with_a_table_in_the_run(trained):
     table = json.loads((trained / "robustness.json").read_text())
     assert [row["kind"] for row in table["rows"]] == ["clean"] + ["corruption"] * 10 + ["attack"]
@@ -56,7 +90,7 @@ def test_fit_ends_with_a_table_in_the_run(trained):
     assert sum(row["kind"] == "operator_norm" for row in rows) == 7
     (scored,) = (line for line in lines(trained) if "protocol" in line)
     assert {name: scored[name] for name in table["scores"]} == table["scores"]
-    assert scored["protocol"]["split"] == "digits/validation"
+    assert scored["protocol"]["split"] == "digits/validation (0.3 of each class, seed 0)"
     assert any("accuracy/validation" in line for line in lines(trained))
     assert json.loads((trained / "outcome.json").read_text())["status"] == "finished"
 
@@ -128,7 +162,7 @@ def test_right_answers_are_counted():
     darker = source.relabelled(torch.zeros(50, dtype=torch.long))
     assert counted.accuracy(Images.choose(darker, None), as_they_are) == 100
     (attacked,) = of_attacks([PGD(epsilon=255, step_size=20)], Images.choose(darker, None))
-    assert attacked.row(counted) == Row("attack", "pgd20_eps255", "", 0, 50, 0.0)
+    assert attacked.row(counted) == Row("attack", "pgd20_eps255_step20", "", 0, 50, 0.0)
     size = 32 * 32
     assert counted.gradient_norm(Images.choose(darker, 5)) < 2 / size**0.5
 
@@ -175,5 +209,5 @@ def test_an_attack_is_named_by_its_distance():
     assert [attack.name for attack in (FGSM(), PGD(), PGD(epsilon=1.0, steps=5, restarts=2))] == [
         "fgsm",
         "pgd20",
-        "pgd5x2_eps1",
+        "pgd5x2_eps1_step2",
     ]
