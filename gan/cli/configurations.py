@@ -45,11 +45,29 @@ def _find(kind: str, name: str, message: str) -> Path:
     raise ValueError(message.format(name, listed) + did_you_mean(short, known))
 
 
+def _is_for_robustness(name: str) -> bool:
+    return name.startswith("robustness/")
+
+
 def _listed(names: Iterable[str]) -> str:
     """Return the names, those of the other program apart."""
-    others = [name for name in names if name.startswith("robustness")]
+    others = [name for name in names if _is_for_robustness(name)]
     own = [name for name in names if name not in others]
     return f"{', '.join(own)}; for python -m robustness also {', '.join(others)}"
+
+
+def check_program(arguments: Sequence[str], program: str) -> None:
+    """Check that no `--config` is one that is shipped for the other program.
+
+    Raises:
+        ValueError: if one is, or cannot be found.
+    """
+    names = {path.resolve(): name for name, path in shipped().items()}
+    for given in (value for option, value in _options(arguments) if option == _OPTION):
+        name = names.get(find_configuration(given).resolve(), "")
+        owner = "robustness" if _is_for_robustness(name) else "gan"
+        if name and owner != program:
+            raise ValueError(f"--config: {name} is for {'python -m ' if owner != 'gan' else ''}{owner}")
 
 
 def with_configurations(arguments: Sequence[str]) -> list[str]:

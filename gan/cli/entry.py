@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from gan.cli.configurations import with_configurations
+from gan.cli.configurations import check_program, with_configurations
 from gan.cli.errors import explained, one_line
 from gan.cli.machine import keep_freed_memory
 from gan.cli.mistakes import MISTAKES, mistakes_in_one_line
@@ -33,6 +33,7 @@ def run(cli: type[TrainingCLI], arguments: Sequence[str]) -> None:
     threading.excepthook = _leave_the_disk_to_the_training
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # in one line too
     with mistakes_in_one_line(one_line, explained, (*MISTAKES, MisconfigurationException, ModuleNotFoundError)):
+        check_program(arguments, cli.__module__.partition(".")[0])
         cli(with_configurations(arguments))
 
 

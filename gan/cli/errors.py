@@ -68,7 +68,7 @@ def _explanation(error: RuntimeError) -> str | None:
     if isinstance(error, DistError) or "gloo/transport" in str(error):
         return "the processes cannot reach each other; if one has ended, it said why"
     if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
-        return "out of memory; a smaller data.batch_size, or more model.micro_batches, needs less"
+        return "out of memory; a smaller data.batch_size, or more model.micro_batches of a GAN, needs less"
     if "DataLoader worker" in str(error):
         return "reading the images failed; fewer --data.num_workers need less memory"
     return None

@@ -12,21 +12,21 @@ REFUSED_CALLBACKS: Mapping[type[Callback], str] = {
     lightning.BaseFinetuning: "it acts between epochs, and the data have no end",
     lightning.BasePredictionWriter: "nothing is predicted; `gan sample` writes images",
     lightning.BatchSizeFinder: "it needs automatic optimization; set data.batch_size",
-    lightning.GradientAccumulationScheduler: "it needs automatic optimization; model.micro_batches splits a batch",
+    lightning.GradientAccumulationScheduler: "it needs automatic optimization; a GAN has model.micro_batches",
     lightning.LearningRateFinder: "it needs automatic optimization; set the learning rate of each optimizer",
     lightning.LearningRateMonitor: "there are no schedulers; gan.callbacks.Monitor logs the learning rates",
     lightning.ModelPruning: "it acts between epochs, and the data have no end",
     lightning.SpikeDetection: "it expects one loss a step; a loss that is not finite ends the training anyway",
-    lightning.WeightAveraging: "gan.callbacks.EMA averages the generator",
-    lightning.StochasticWeightAveraging: "gan.callbacks.EMA averages the generator",
+    lightning.WeightAveraging: "gan.callbacks.EMA averages a GAN's generator",
+    lightning.StochasticWeightAveraging: "gan.callbacks.EMA averages a GAN's generator",
 }
 # Arguments of the trainer, with the values that change nothing
 REFUSED_ARGUMENTS: Mapping[str, tuple[object, str]] = {
-    "accumulate_grad_batches": (1, "model.micro_batches splits a batch"),
-    "gradient_clip_val": (None, "model.generator_clip and model.discriminator_clip clip gradients"),
-    "gradient_clip_algorithm": (None, "model.generator_clip and model.discriminator_clip clip gradients by their norm"),
-    "val_check_interval": (1.0, "metrics.every_n_steps says when scores are computed"),
-    "check_val_every_n_epoch": (1, "metrics.every_n_steps says when scores are computed"),
+    "accumulate_grad_batches": (1, "to split a batch, a GAN has model.micro_batches"),
+    "gradient_clip_val": (None, "a GAN has model.generator_clip and model.discriminator_clip"),
+    "gradient_clip_algorithm": (None, "model.generator_clip and model.discriminator_clip of a GAN clip by the norm"),
+    "val_check_interval": (1.0, "a GAN has metrics.every_n_steps, a classifier evaluation.every_n_steps"),
+    "check_val_every_n_epoch": (1, "a GAN has metrics.every_n_steps, a classifier evaluation.every_n_steps"),
     "reload_dataloaders_every_n_epochs": (0, "the data have no end"),
 }
 

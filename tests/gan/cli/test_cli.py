@@ -613,7 +613,7 @@ def test_too_little_memory_is_one_line(train, monkeypatch, capsys):
     monkeypatch.setattr(GAN, "training_step", lambda *_: torch.empty(2**60))
     with pytest.raises(SystemExit):
         train(*small("--trainer.max_steps=1"))
-    line = "error: out of memory; a smaller data.batch_size, or more model.micro_batches, needs less: "
+    line = "error: out of memory; a smaller data.batch_size, or more model.micro_batches of a GAN, needs less: "
     assert capsys.readouterr().err.startswith(line)
 
 

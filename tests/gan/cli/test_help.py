@@ -9,7 +9,7 @@ import pytest
 
 from gan.cli import main as main_module
 from gan.cli.command import CLI
-from gan.cli.configurations import find_configuration, shipped, with_configurations
+from gan.cli.configurations import check_program, find_configuration, shipped, with_configurations
 from gan.cli.help import HELP, SHORT_HELP
 from gan.cli.main import main
 
@@ -93,6 +93,23 @@ def test_configurations_have_names(tmp_path, monkeypatch):
         find_configuration("quikstart")
     (tmp_path / "quickstart").write_text("a file of this name comes first")
     assert find_configuration("quickstart") == Path("quickstart")
+
+
+@pytest.mark.parametrize(
+    ("config", "owner", "command"),
+    [
+        ("robustness/digits", "robustness", "python -m robustness"),
+        ("quickstart", "gan", "gan"),
+        ("metrics/inception", "gan", "gan"),
+        (str(ROOT / "configs" / "quickstart.yaml"), "gan", "gan"),
+    ],
+)
+def test_a_configuration_of_the_other_program_is_refused(config, owner, command, tmp_path):
+    (own := tmp_path / "own.yaml").touch()
+    check_program(["fit", "--config", config, f"--config={own}"], owner)
+    other = {"gan": "robustness", "robustness": "gan"}[owner]
+    with pytest.raises(ValueError, match=rf"^--config: [a-z/]+ is for {command}$"):
+        check_program(["fit", f"--config={own}", f"--config={config}"], other)
 
 
 def test_a_run_brings_its_own_configuration(tmp_path):
