@@ -5,23 +5,21 @@
 prints the tables that docs/study/cifar10.md shows, and draws docs/study/cifar10.webp.
 """
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
+from benchmarks.records import FOLDER, Row, lines, markdown, spread
 from gan.cli.configurations import shipped
 from gan.reports.comparison import is_distance
 from gan.study.description import Cell, Study, read_study
 
-FOLDER = Path(__file__).parents[1] / "docs" / "study"
 NAMES = "cifar10", "cifar10_more"
 METRIC = "fd_cifar"
 LINEAR = "operator_norm/discriminator/head.linear"
 STEPS = 1000, 10000  # of the operator norms
-Row = Sequence[str]
 
 
 def main() -> None:
@@ -33,12 +31,12 @@ def main() -> None:
 
 def tables(studies: Sequence[Study]) -> Iterator[str]:
     """Yield as Markdown the settings, the results, the differences to the first point, and the operator norms."""
-    yield _markdown(["", *_setting_names(studies)], _settings(studies))
+    yield markdown(["", *_setting_names(studies)], _settings(studies))
     scores = ["last", "precision", "recall", "last in training", "best in training", "step of the best"]
-    yield _markdown(["", "setting", *scores], _results(studies))
-    yield _markdown(["", *(f"seed {seed}" for seed in studies[0].seeds), "mean"], _differences(studies))
+    yield markdown(["", "setting", *scores], _results(studies))
+    yield markdown(["", *(f"seed {seed}" for seed in studies[0].seeds), "mean"], _differences(studies))
     layers = [f"{layer}, step {step:,}" for layer in ("convolutions", "linear layer") for step in STEPS]
-    yield _markdown(["", *layers], _operator_norms(studies))
+    yield markdown(["", *layers], _operator_norms(studies))
 
 
 def draw(studies: Sequence[Study], file: Path) -> None:
@@ -158,7 +156,7 @@ def _setting_names(studies: Sequence[Study]) -> list[str]:
 
 def _record(cell: Cell) -> list[dict[str, Any]]:
     """Return the lines of a run's record; none if it has none."""
-    return _lines(FOLDER / f"{cell.experiment}.jsonl")
+    return lines(FOLDER / f"{cell.experiment}.jsonl")
 
 
 def _curve(cell: Cell) -> dict[int, float]:
@@ -173,7 +171,7 @@ def _last(cell: Cell, metric: str) -> float | None:
 
 def _final_scores(study: Study) -> Mapping[str, Mapping[str, Any]]:
     """Return what `gan validate` said of the runs that were over, by experiment."""
-    return {f"{study.name}/{line['run']}": line for line in _lines(FOLDER / study.name / "final.jsonl")}
+    return {f"{study.name}/{line['run']}": line for line in lines(FOLDER / study.name / "final.jsonl")}
 
 
 def _scores_at_the_end(study: Study, name: str) -> list[float]:
@@ -181,24 +179,16 @@ def _scores_at_the_end(study: Study, name: str) -> list[float]:
     return [final[cell.experiment][METRIC] for cell in _reported(study, name) if cell.experiment in final]
 
 
-def _lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
-
-
 # Their text
 
 
 def _spread(values: Sequence[float | None], digits: int = 2) -> str:
     known = [value for value in values if value is not None]
-    return f"{mean(known):.{digits}f} ± {stdev(known):.{digits}f}" if len(known) == len(values) else "not scored"
+    return spread(known, digits) if len(known) == len(values) else "not scored"
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
-
-
-def _markdown(head: Row, rows: Iterator[Row]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
 
 if __name__ == "__main__":
