@@ -88,7 +88,8 @@ def draw(study: Study, file: Path) -> None:
                 ours.mean_corrupted("name", kind) - theirs.mean_corrupted("name", kind) for ours, theirs in pairs
             ]
             axis.plot(differences, [place] * len(differences), "o", markersize=3, color="C0")
-            axis.plot([mean(differences)], [place], "|", markersize=9, color="C0")
+            if differences:
+                axis.plot([mean(differences)], [place], "|", markersize=9, color="C0")
         axis.axvline(0, color="0.6", linewidth=1)
         axis.set_title(name, fontsize=9)
         axis.grid(axis="x", alpha=0.3)
