@@ -223,21 +223,41 @@ def test_optimizers_are_of_the_papers_settings_and_fused_unless_the_configuratio
     assert (theirs["lr"], theirs["betas"], theirs["fused"], theirs["foreach"]) == (1e-3, (0.9, 0.999), None, True)
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_channels_last_and_bf16_train_as_the_plain_form(architecture, precision):
+def test_channels_last_trains_as_the_plain_form(architecture):
     norms = {"generator_norms": [Batch()], "discriminator_norms": [Conv()]}
     plain, fast = Recorder(), Recorder()
     fit(small_gan(architecture, **norms), 2, [plain])
     module = small_gan(architecture, **norms, channels_last=True)
-    fit(module, 2, [fast], precision=precision)
-    tolerance = 1e-4 if precision == "32-true" else 0.05
+    fit(module, 2, [fast])
     for a, b in zip(plain.outputs, fast.outputs, strict=True):
         for name in a:
-            assert float(b[name]) == pytest.approx(float(a[name]), abs=tolerance, rel=tolerance), name
-    assert all(p.dtype == torch.float32 for p in module.parameters())
-    assert module.discriminator.state_dict()  # still an ordinary module
+            assert float(b[name]) == pytest.approx(float(a[name]), abs=1e-4, rel=1e-4), name
     kernels = [p for p in module.parameters() if p.ndim == 4 and min(p.shape[1:]) > 1]
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
+
+
+def test_bfloat16_updates_the_weights_as_float32(architecture):
+    """The first update of each network, the same within 30 % however the processor rounds (AVX2, AVX-512: 0.4 to 9 %).
+
+    Adam would not do: its first update is the sign of the gradient, so a rounding error moves a weight as far as the
+    learning rate. Nor would few images: the rounding errors of single images average out over 64.
+    """
+
+    def weights(network):
+        return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+    def update(precision, channels_last):
+        norms = {"generator_norms": [Batch()], "discriminator_norms": [Conv()]}
+        optimizers = {"generator_optimizer": sgd, "discriminator_optimizer": sgd}
+        module = small_gan(architecture, **norms, **optimizers, channels_last=channels_last)
+        networks = module.generator, module.discriminator
+        before = [weights(network) for network in networks]
+        fit(module, 1, data=Digits(batch_size=64), precision=precision)
+        assert all(p.dtype == torch.float32 for p in module.parameters())
+        return [weights(network) - start for network, start in zip(networks, before, strict=True)]
+
+    for exact, rounded in zip(update("32-true", False), update("bf16-mixed", True), strict=True):
+        assert 0 < (rounded - exact).norm() < 0.3 * exact.norm()
 
 
 def test_the_loss_is_of_logits_in_the_precision_of_the_weights():
