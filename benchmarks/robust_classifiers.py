@@ -2,8 +2,8 @@
 
     python -m benchmarks.robust_classifiers
 
-prints the tables that docs/study/robust_classifiers.md shows, and draws its picture. The first table also stands in
-docs/robustness.md.
+prints the tables that the reports in docs/study show, and draws their pictures. The first table of each study also
+stands in docs/robustness.md.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from gan.cli.configurations import shipped
 from gan.study.description import Study, read_study
 from robustness.corruptions import SEVERITIES, STANDARD
 
-NAMES = ("robustness_cifar10_small",)
+REPORTS = {"robustness_cifar10_small": "robust_classifiers.md", "robustness_cifar10_noise": "wrong_labels.md"}
 SCORES = {
     "clean": "accuracy",
     "corrupted": "accuracy_corrupted",
@@ -50,7 +50,7 @@ Runs = Mapping[int, Run]
 
 def main() -> None:
     """Print the tables and draw the differences."""
-    for name in NAMES:
+    for name in REPORTS:
         study = read_study(shipped("studies")[name])
         print(*tables(study), sep="\n\n")
         draw(study, FOLDER / f"{name}.webp")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import robust_classifiers
-from benchmarks.robust_classifiers import NAMES, SCORES, SIZES, tables
+from benchmarks.robust_classifiers import REPORTS, SCORES, SIZES, tables
 from gan.cli.configurations import shipped
 from gan.study.description import Study, read_study
 from robustness.corruptions import STANDARD
@@ -14,9 +14,9 @@ from robustness.corruptions import STANDARD
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_pages_have_the_tables_of_the_records(name):
-    report = (DOCS / "study" / "robust_classifiers.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("name", "page"), REPORTS.items())
+def test_the_pages_have_the_tables_of_the_records(name, page):
+    report = (DOCS / "study" / page).read_text(encoding="utf-8")
     scores, *others = tables(read_study(shipped("studies")[name]))
     for table in (scores, *others):
         assert table in report, "python -m benchmarks.robust_classifiers prints the tables"
