@@ -237,7 +237,7 @@ def test_channels_last_trains_as_the_plain_form(architecture):
 
 
 def test_bfloat16_updates_the_weights_as_float32(architecture):
-    """The first update of each network, the same within 30 % however the processor rounds (AVX2, AVX-512: 0.4 to 9 %).
+    """The first update of each network differs by less than 30 %; with AVX2 and AVX-512 by 0.4 to 9 %.
 
     Adam would not do: its first update is the sign of the gradient, so a rounding error moves a weight as far as the
     learning rate. Nor would few images: the rounding errors of single images average out over 64.
