@@ -197,9 +197,13 @@ class Classifier(TrainingModule):
 
     @property
     def introduction(self) -> str:
-        """The network with its norms and its size."""
+        """The network with its norms and its size, and what else makes this training differ from the usual one."""
         kind = short_name(self.description["network"]["class_path"])
-        return f"training {kind} ({norms_in_words(self.description['norms'], self.network)})"
+        parts = [f"training {kind} ({norms_in_words(self.description['norms'], self.network)})"]
+        if self.label_noise is not None:
+            parts.append(f"label noise {type(self.label_noise).__name__} {self.label_noise.fraction:g}")
+        parts += [type(each).__name__ for each in (self.weight_penalty, self.adversarial) if each is not None]
+        return ", ".join(parts)
 
     def example_inputs(self) -> Mapping[str, tuple[nn.Module, tuple[Tensor, ...]]]:
         """Return the network with an image of zeros, of the size of the data."""

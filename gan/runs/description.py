@@ -42,7 +42,7 @@ def short_name(class_path: str) -> str:
 
 def norms_in_words(norms: Sequence[dict[str, Any]], network: nn.Module) -> str:
     """Return the described norms of a network, and its size: "Conv, Spectral; 2.5 M parameters"."""
-    names = ", ".join(short_name(norm["class_path"]) for norm in norms) or "no norm"
+    names = ", ".join(short_name(norm["class_path"]) for norm in norms) or "no norm added"
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return f"{names}; {parameters / 1e6:.2g} M parameters"
 

@@ -68,6 +68,8 @@ class Runner:
         return results
 
     def _run(self, cell: Cell) -> Result:
+        if self._stopped is not None:
+            return Result(cell, "not begun")
         folder = folder_of(self._study, cell)
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / LOG, "ab+") as log:
@@ -75,8 +77,6 @@ class Runner:
                 fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the child inherits it
             except OSError:
                 return Result(cell, "another process is running it")
-            if self._stopped is not None:
-                return Result(cell, "not begun")
             if state_of(self._study, cell).over:
                 return Result(cell)
             return self._train(cell, log)

@@ -133,6 +133,14 @@ def test_label_noise_is_in_the_training_part_alone():
     assert torch.equal(noisy.training_part(source).load(), clean.training_part(source).load())
 
 
+def test_the_introduction_names_what_was_changed():
+    plain = tiny().introduction
+    assert plain == "training Tiny (no norm added; 0.00042 M parameters)"
+    changed = tiny(norms=[Conv()], weight_penalty=ConvOrthogonality(), label_noise=Symmetric(0.4))
+    assert changed.introduction.startswith("training Tiny (Conv; ")
+    assert changed.introduction.endswith("), label noise Symmetric 0.4, ConvOrthogonality")
+
+
 def test_crops_are_cut_from_a_black_border():
     images = torch.randint(1, 256, (3, 2, 5, 6), dtype=torch.uint8)
     moved = cropped(images, torch.tensor([[2, 2], [0, 2], [2, 4]]), 2)

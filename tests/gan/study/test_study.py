@@ -218,7 +218,7 @@ def test_a_killed_study_goes_on_and_shows_what_failed(study, capsys):
     content["grid"]["norm"]["wild"] = {"model.generator_optimizer.lr": 1e30}
     content["seeds"] = [0]
     study.write_text(yaml.safe_dump(content))
-    first = gan("study", "norms.yaml", "run", "-j", "2")
+    first = gan("study", "norms.yaml", "run", "-j", "1")
     run = Path("runs/norms/batch-seed0/version_0")
     metrics = run / "metrics.jsonl"
     while first.poll() is None and not (metrics.exists() and '"step": 25,' in metrics.read_text()):
@@ -226,6 +226,7 @@ def test_a_killed_study_goes_on_and_shows_what_failed(study, capsys):
     first.send_signal(signal.SIGTERM)
     assert first.wait() == 128 + signal.SIGTERM
     assert read_outcome(run) is None
+    assert not Path("runs/norms/wild-seed0").exists()  # what has not begun leaves nothing
     second = gan("study", "norms.yaml", "run", "-j", "2")
     out, err = second.communicate()
     assert second.returncode == 1
