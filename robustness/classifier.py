@@ -197,7 +197,7 @@ class Classifier(TrainingModule):
 
     @property
     def introduction(self) -> str:
-        """The network with its norms and its size, and what else makes this training differ from the usual one."""
+        """The network with its norms and its size, the label noise, the penalty and the adversarial training."""
         kind = short_name(self.description["network"]["class_path"])
         parts = [f"training {kind} ({norms_in_words(self.description['norms'], self.network)})"]
         if self.label_noise is not None:
